@@ -1,0 +1,64 @@
+# Everything here happens in .venv. PYTHON=/path/to/python3 chooses the interpreter; without it the first Python 3.11 or later
+# on PATH is taken.
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check slow clean
+.DELETE_ON_ERROR:
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.installed  ## install, then let the embedded model continue a story
+	@$(BIN)/mistral7b generate "Once upon a time" --max-tokens 120
+
+test: $(VENV)/.installed-test  ## install what the tests need, then run all but the slow ones
+	@echo "==> tests"
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+check: $(VENV)/.installed-test  ## style, types, import floors, docs, spelling
+	@echo "==> style"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@echo "==> types"
+	@$(BIN)/mypy
+	@echo "==> import floors"
+	@$(BIN)/lint-imports --no-logo --no-cache
+	@echo "==> docs"
+	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_readme.py
+	@echo "==> spelling"
+	@$(BIN)/codespell
+
+slow: $(VENV)/.installed-test  ## run the slow tests
+	@echo "==> slow tests"
+	@$(BIN)/python -m pytest -q -m slow || test $$? -eq 5  # 5: none is marked slow
+
+clean:  ## remove .venv, caches and builds
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is the last thing venv writes, so an interrupted attempt is made again.
+$(BIN)/pip:
+	@set -e; python=""; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
+	  if "$$candidate" -c '$(NEW_ENOUGH)' 2>/dev/null; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "make: $(if $(PYTHON),$(PYTHON) is not,found no) Python 3.11 or later; install one, or name it: make demo PYTHON=/path/to/python3" >&2; exit 2; \
+	fi; \
+	echo "==> $(VENV) from $$("$$python" -V)"; \
+	"$$python" -m venv $(VENV) || { echo "make: $$python cannot make a virtual environment; install its venv package (Debian: python3-venv)" >&2; exit 2; }
+
+$(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt
+	@echo "==> installing mistral7b into $(VENV) (the first time downloads PyTorch: some minutes)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "==> installing what the tests need"
+	@$(PIP) -e '.[test]'
+	@touch $@

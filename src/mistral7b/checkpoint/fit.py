@@ -1,0 +1,133 @@
+"""What a model, its cache and one step need in memory, and what would fit where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from mistral7b.checkpoint.memory import available_bytes
+from mistral7b.config import ModelConfig
+
+# Dtypes to offer where the asked one does not fit, widest first: (name, bytes per weight).
+_NARROWER = (("bfloat16", 2),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Bytes needed and bytes there. `available_bytes` is None where the system does not say; then everything fits."""
+
+    weights_bytes: int
+    cache_bytes: int
+    activation_bytes: int
+    available_bytes: int | None
+
+    @property
+    def needed_bytes(self) -> int:
+        return self.weights_bytes + self.cache_bytes + self.activation_bytes
+
+    @property
+    def fits(self) -> bool:
+        return self.available_bytes is None or self.needed_bytes <= self.available_bytes
+
+
+def pages_per_request(config: ModelConfig, *, max_model_len: int, page_tokens: int, chunk: int) -> int:
+    """R, the pages one request's ring holds: ceil((W + C - 1) / P) + 1, or all of max_model_len if that is less.
+
+    7B v0.1, 32,768 tokens, P = 16, C = W = 4,096: 513 pages = 8,208 tokens, against 2,048 pages = 32,768 without a window.
+    """
+    whole = -(-max_model_len // page_tokens)
+    if config.sliding_window is None:
+        return whole
+    return min(whole, -(-(config.sliding_window + chunk - 1) // page_tokens) + 1)
+
+
+def estimate(
+    config: ModelConfig,
+    *,
+    dtype_bytes: float,
+    max_model_len: int,
+    n_sequences: int,
+    page_tokens: int,
+    chunk: int,
+    device: torch.device | str = "cpu",
+    available: int | None = None,
+) -> Fit:
+    """Memory for `n_sequences` requests of at most `max_model_len` tokens, prefilled in chunks of at most `chunk`.
+
+    `dtype_bytes` is bytes per weight and per cached number. `available` overrides what `device` reports.
+    """
+    tokens = n_sequences * page_tokens * pages_per_request(
+        config, max_model_len=max_model_len, page_tokens=page_tokens, chunk=chunk
+    )  # fmt: skip
+    per_token = 2 * config.n_layers * config.n_kv_heads * config.head_dim
+    return Fit(
+        weights_bytes=int(config.n_params * dtype_bytes),
+        cache_bytes=int(tokens * per_token * dtype_bytes),
+        activation_bytes=_activations(config, min(chunk, max_model_len), n_sequences),
+        available_bytes=available_bytes(device) if available is None else available,
+    )
+
+
+def advise(
+    config: ModelConfig,
+    *,
+    dtype_bytes: float,
+    max_model_len: int,
+    n_sequences: int,
+    page_tokens: int,
+    chunk: int,
+    device: torch.device | str = "cpu",
+    available: int | None = None,
+) -> str | None:
+    """None if it fits; else one line with what is needed, what is there, and what would fit. Arguments as `estimate`."""
+    there = available_bytes(device) if available is None else available
+    needs = partial(
+        estimate, config, n_sequences=n_sequences, page_tokens=page_tokens, chunk=chunk, device=device, available=there
+    )
+    fit = needs(dtype_bytes=dtype_bytes, max_model_len=max_model_len)
+    if fit.fits or fit.available_bytes is None:
+        return None
+    offers = _offers(needs, dtype_bytes, max_model_len)
+    would = f"would fit: {', or '.join(offers)}" if offers else "no context length fits; take a machine with more memory"
+    return (
+        f"needs {_gb(fit.needed_bytes)} (weights {_gb(fit.weights_bytes)}, cache {_gb(fit.cache_bytes)}, "
+        f"work {_gb(fit.activation_bytes)}), available {_gb(fit.available_bytes)}; {would}"
+    )
+
+
+def _offers(needs: Callable[..., Fit], dtype_bytes: float, max_model_len: int) -> list[str]:
+    """What would fit: a shorter context, a narrower dtype, or both."""
+    offers = []
+    if shorter := _longest(needs, dtype_bytes, max_model_len):
+        offers.append(f"max_model_len {shorter:,}")
+    for name, narrow in _NARROWER:
+        if narrow >= dtype_bytes:
+            continue
+        if needs(dtype_bytes=narrow, max_model_len=max_model_len).fits:
+            offers.append(f"dtype {name}")
+        elif shorter := _longest(needs, narrow, max_model_len):
+            offers.append(f"dtype {name} with max_model_len {shorter:,}")
+    return offers
+
+
+def _longest(needs: Callable[..., Fit], dtype_bytes: float, limit: int) -> int | None:
+    """The longest context under `limit` that fits, rounded down to 1,024 tokens; None if that is none."""
+    low, high = 0, (limit - 1) // 1024
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = needs(dtype_bytes=dtype_bytes, max_model_len=middle * 1024).fits
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low * 1024 or None
+
+
+def _activations(config: ModelConfig, tokens: int, n_sequences: int) -> int:
+    """One layer of one step, counted from above in float32: residual and norm, q k v and output, the three hidden rows."""
+    heads = (2 * config.n_heads + 2 * config.n_kv_heads) * config.head_dim
+    return 4 * (tokens * (4 * config.dim + heads + 3 * config.hidden_dim) + n_sequences * config.vocab_size)
+
+
+def _gb(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB"

@@ -1,0 +1,53 @@
+"""What the network asks of a room of kernels: five functions on torch tensors."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mistral7b.kernels.tiles import QueryTiles
+
+
+class Kernels(Protocol):
+    """T rows of tokens, H query heads over G KV heads of D channels. Every room equals `torch_room` within stated bounds."""
+
+    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        """x `[T, in]` times weight `[out, in]` transposed, `[T, out]`."""
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """x `[T, dim]` over its root mean square, times weight `[dim]`; the mean is taken in fp32."""
+
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotate adjacent channel pairs of x `[T, heads, D]` by the angles whose cos and sin are `[T, D / 2]`."""
+
+    def swiglu(self, gate: Tensor, up: Tensor) -> Tensor:
+        """silu(gate) * up, elementwise over `[T, hidden]`."""
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, window: int | None) -> Tensor:
+        """Attention of packed documents over themselves, no cache, differentiable.
+
+        q `[T, H, D]`, k and v `[T, G, D]`; positions `[T]` restart at 0 with each document. Returns `[T, H, D]`.
+        """
+
+    def paged_attention(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, window: int | None) -> Tensor:
+        """Attention of q `[T, H, D]` through page tables; k_pages and v_pages are `[pages, P, G, D]`. Returns `[T, H, D]`."""
+
+
+def visible(query: Tensor, key: Tensor, window: int | None) -> Tensor:
+    """The attention rule (DESIGN section 4): query i sees key j of its document iff 0 <= i - j < W.
+
+    `query` and `key` hold positions and broadcast; W keys are seen, the query's own included. With W = 3:
+
+        key      0 1 2 3 4 5
+        query 0  x . . . . .
+        query 1  x x . . . .
+        query 2  x x x . . .
+        query 3  . x x x . .
+        query 4  . . x x x .
+        query 5  . . . x x x
+    """
+    distance = query - key
+    seen = distance >= 0
+    return seen if window is None else torch.logical_and(seen, distance < window)

@@ -1,0 +1,162 @@
+"""Mistral 7B (arXiv 2310.06825): one network for training and serving. Names are those of the published weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mistral7b.config import ModelConfig
+from mistral7b.kernels.interface import Kernels
+from mistral7b.kernels.tiles import QueryTiles
+from mistral7b.kernels.torch_room import TorchKernels
+from mistral7b.model.batch import TokenBatch
+from mistral7b.model.pages import PagePool
+from mistral7b.model.rope import rotations
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What every layer of one forward shares: the rotations, where keys are written and how queries find them."""
+
+    cos: Tensor
+    sin: Tensor
+    positions: Tensor
+    window: int | None
+    pool: PagePool | None
+    slots: Tensor | None
+    tiles: QueryTiles | None
+
+    @classmethod
+    def plan(cls, batch: TokenBatch, pool: PagePool | None, config: ModelConfig, device: torch.device) -> Pass:
+        """Plan a forward of `batch` (on the CPU) for a model on `device`."""
+        window, slots, tiles = config.sliding_window, None, None
+        if pool is not None:
+            assert batch.tables is not None, "a cache needs page tables"
+            slots = pool.slots(batch).to(device)
+            tiles = QueryTiles.cut(batch.positions, batch.borders, batch.tables, pool.page_tokens, window).to(device)
+        positions = batch.positions.to(device)
+        cos, sin = rotations(positions, config.head_dim, config.rope_theta)
+        return cls(cos, sin, positions, window, pool, slots, tiles)
+
+
+class Linear(nn.Module):
+    """A bias-free projection; `weight` is `[out, in]`."""
+
+    def __init__(self, inputs: int, outputs: int, kernels: Kernels) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.kernels = kernels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.kernels.linear(x, self.weight)
+
+
+class RMSNorm(nn.Module):
+    """Root mean square normalisation (arXiv 1910.07467)."""
+
+    def __init__(self, dim: int, eps: float, kernels: Kernels) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+        self.kernels = kernels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.kernels.rms_norm(x, self.weight, self.eps)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention over a sliding window (paper, section 2)."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
+        super().__init__()
+        queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+        self.head_dim = config.head_dim
+        self.kernels = kernels
+        self.wq = Linear(config.dim, queries, kernels)
+        self.wk = Linear(config.dim, keys, kernels)
+        self.wv = Linear(config.dim, keys, kernels)
+        self.wo = Linear(queries, config.dim, kernels)
+
+    def forward(self, x: Tensor, plan: Pass, layer: int) -> Tensor:
+        q, k, v = (w(x).unflatten(-1, (-1, self.head_dim)) for w in (self.wq, self.wk, self.wv))
+        q, k = (self.kernels.rope(heads, plan.cos, plan.sin) for heads in (q, k))
+        if plan.pool is None:
+            out = self.kernels.attention(q, k, v, plan.positions, plan.window)
+        else:
+            assert plan.slots is not None
+            assert plan.tiles is not None
+            # Write, then read through the table: a chunk sees its own keys as they are rounded in the cache.
+            plan.pool.write(layer, plan.slots, k, v)
+            out = self.kernels.paged_attention(q, plan.pool.k[layer], plan.pool.v[layer], plan.tiles, plan.window)
+        return self.wo(out.flatten(-2))  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (arXiv 2002.05202): w2(silu(w1 x) * w3 x)."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.w1 = Linear(config.dim, config.hidden_dim, kernels)
+        self.w2 = Linear(config.hidden_dim, config.dim, kernels)
+        self.w3 = Linear(config.dim, config.hidden_dim, kernels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w2(self.kernels.swiglu(self.w1(x), self.w3(x)))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """One layer: attention and feed-forward, each behind a norm and beside a residual."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
+        super().__init__()
+        self.attention = Attention(config, kernels)
+        self.feed_forward = FeedForward(config, kernels)
+        self.attention_norm = RMSNorm(config.dim, config.norm_eps, kernels)
+        self.ffn_norm = RMSNorm(config.dim, config.norm_eps, kernels)
+
+    def forward(self, x: Tensor, plan: Pass, layer: int) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), plan, layer)
+        return x + self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+
+
+class Transformer(nn.Module):
+    """TokenBatch in, logits out. Parameters are named as in consolidated.safetensors (FACTS 3.4)."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels | None = None) -> None:
+        super().__init__()
+        kernels = kernels or TorchKernels()
+        self.config = config
+        self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
+        self.layers = nn.ModuleList(Block(config, kernels) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.dim, config.norm_eps, kernels)
+        self.output = Linear(config.dim, config.vocab_size, kernels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.tok_embeddings.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights and of the residual stream."""
+        return self.tok_embeddings.weight.dtype
+
+    def hidden(self, batch: TokenBatch, pool: PagePool | None = None) -> Tensor:
+        """Final normed states `[T, dim]` of all rows. Without a pool every sequence of the batch stands alone."""
+        plan = Pass.plan(batch, pool, self.config, self.device)
+        x = self.tok_embeddings(batch.ids.to(self.device))
+        for index, layer in enumerate(self.layers):
+            x = layer(x, plan, index)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def forward(self, batch: TokenBatch, pool: PagePool | None = None) -> Tensor:
+        """fp32 logits `[N, vocab]` of the rows in `batch.logit_rows`.
+
+        With a pool, keys and values are written to the pages of the batch's tables and read back through them; without,
+        each sequence attends within itself and must begin at position 0.
+        """
+        rows = batch.logit_rows.to(self.device)
+        return self.output(self.hidden(batch, pool)[rows]).float()  # type: ignore[no-any-return]

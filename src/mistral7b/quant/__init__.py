@@ -1,0 +1,1 @@
+"""Quantised weight formats and their packed layouts; calibration lives higher."""

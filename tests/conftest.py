@@ -1,0 +1,41 @@
+"""What every test gets: two threads at most, no network, property tests without a clock."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+# In CI a red run must be red again when repeated; at a desk every run tries new examples.
+settings.register_profile("mistral7b", deadline=None, max_examples=50, derandomize="CI" in os.environ)
+settings.load_profile("mistral7b")
+
+_THIS_MACHINE = {None, "", "0.0.0.0", "127.0.0.1", "::", "::1", "localhost"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Only this machine answers, as on a machine without a network; servers under test listen on the loopback."""
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def local_connect(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in _THIS_MACHINE:
+            raise ConnectionRefusedError(f"tests reach no network, and one asked for {address[0]}")
+        connect(self, address)
+
+    def local_resolve(host: str | None, *args: Any, **kwargs: Any) -> Any:
+        if host not in _THIS_MACHINE:
+            raise socket.gaierror(socket.EAI_NONAME, f"tests reach no network, and one asked for {host}")
+        return resolve(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", local_connect)
+        patch.setattr(socket, "getaddrinfo", local_resolve)
+        yield
