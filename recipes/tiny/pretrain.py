@@ -257,7 +257,12 @@ def main() -> None:
         if done % 20 == 0:
             print(f"{done}/{steps} loss {mean:.3f} {(done - first) * BATCH_TOKENS / (seconds - spent):.0f} tok/s", flush=True)
         if done % SAVE_EVERY == 0 or done == steps:
-            state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optims], "step": done, "seconds": seconds}
+            state = {
+                "model": model.state_dict(),
+                "optimizers": [o.state_dict() for o in optims],
+                "step": done,
+                "seconds": seconds,
+            }
             save(checkpoint, state)
     facts = {
         "tokens": steps * BATCH_TOKENS,

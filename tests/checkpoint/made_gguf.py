@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mistral7b.checkpoint.gguf import to_gguf_name
 from mistral7b.config import ModelConfig
 from tests.checkpoint import made
 
-BIG_ROWS = made.replace(made.SMALL, dim=256, head_dim=64, hidden_dim=256)  # k-quants come in blocks of 256
+BIG_ROWS = replace(made.SMALL, dim=256, head_dim=64, hidden_dim=256)  # k-quants come in blocks of 256
 Type = gguf.GGMLQuantizationType
 
 

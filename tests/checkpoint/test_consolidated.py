@@ -13,9 +13,9 @@ from mistral7b.errors import CheckpointError
 from tests.checkpoint import made
 
 
-@pytest.mark.parametrize("mapped", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_reads_back_what_was_written(tmp_path: Path, mapped: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("mapped", [True, False])
+def test_reads_back_what_was_written(tmp_path: Path, dtype: torch.dtype, mapped: bool) -> None:
     whole = made.weights(dtype=dtype)
     with ConsolidatedSource(made.consolidated(tmp_path, whole), mapped=mapped) as source:
         assert source.names() == list(expected_shapes(made.SMALL))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral7b.checkpoint.fit import Fit, advise, estimate, pages_per_request
+from mistral7b.checkpoint.fit import Fit, advise, estimate
+from mistral7b.model.pages import ring_slots
 from mistral7b.variants import V01, V02, V03
 
 GB = 10**9
@@ -14,11 +15,10 @@ STEP = {"n_sequences": 1, "page_tokens": 16, "chunk": 4096}
 
 
 def test_the_rings_pages_by_hand() -> None:
-    ring = {"page_tokens": 16, "chunk": 4096}
-    assert pages_per_request(V01, max_model_len=32768, **ring) == 513
-    assert pages_per_request(V01, max_model_len=1000, **ring) == 63
-    assert pages_per_request(V02, max_model_len=32768, **ring) == 2048
-    assert pages_per_request(V01, max_model_len=32768, page_tokens=16, chunk=1) == 257
+    assert ring_slots(4096, 4096, 16, 32768) == 512
+    assert ring_slots(4096, 4096, 16, 1000) == 63
+    assert ring_slots(None, 4096, 16, 32768) == 2048
+    assert ring_slots(4096, 1, 16, 32768) == 256
 
 
 def test_the_cache_at_the_7b_shape() -> None:
@@ -68,7 +68,8 @@ def test_what_the_line_says() -> None:
     line = advise(V01, dtype_bytes=4, max_model_len=8192, available=20 * GB, **STEP)
     assert line is not None
     assert re.fullmatch(
-        r"needs 3\d\.\d GB \(weights 29\.0 GB, cache 2\.1 GB, work \d\.\d GB\), available 20\.0 GB; would fit: dtype bfloat16", line
+        r"needs 3\d\.\d GB \(weights 29\.0 GB, cache 2\.1 GB, work \d\.\d GB\), available 20\.0 GB; would fit: dtype bfloat16",
+        line,
     ), line
     line = advise(V02, dtype_bytes=2, max_model_len=32768, available=19 * GB, **STEP)
     assert line is not None

@@ -70,9 +70,7 @@ def test_the_tokenizer_is_found(tmp_path: Path) -> None:
          CheckpointError, "truncated or damaged"),
     ],
 )  # fmt: skip
-def test_folders_that_are_no_model(
-    tmp_path: Path, write: Callable[[Path], object], error: type[Exception], words: str
-) -> None:
+def test_folders_that_are_no_model(tmp_path: Path, write: Callable[[Path], object], error: type[Exception], words: str) -> None:
     write(tmp_path)
     with pytest.raises(error, match=words) as caught:
         open_checkpoint(tmp_path)
@@ -113,7 +111,7 @@ def test_embedding_rows_against_the_config(tmp_path: Path, kind: str) -> None:
 def test_a_near_miss_of_a_published_model_is_refused_before_any_weight_is_read(tmp_path: Path) -> None:
     made.write_params(tmp_path, made.like_7b(rope_theta=1e6))
     save_file({"norm.weight": torch.ones(4096)}, tmp_path / "consolidated.safetensors")
-    with pytest.raises(MismatchError, match="v0.1 but for rope_theta"):
+    with pytest.raises(MismatchError, match=r"v0\.1 but for rope_theta"):
         open_checkpoint(tmp_path)
     assert open_checkpoint(tmp_path, force=True).variant is None
 
@@ -157,5 +155,5 @@ def test_a_published_model_brings_its_contexts(tmp_path: Path) -> None:
     assert (checkpoint.trained_context, checkpoint.max_positions) == (8192, 32768)
     assert checkpoint.variant.theoretical_context == 131_072
     assert any("architecture of v0.1 (shared with v0.1-instruct" in note for note in checkpoint.notes)
-    with pytest.raises(CheckpointError, match="lack tok_embeddings.weight"):
+    with pytest.raises(CheckpointError, match=r"lack tok_embeddings\.weight"):
         open_source(checkpoint)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ DECODERS: dict[Type, tuple[Callable[[bytes], list[np.float32]], int, tuple[int, 
 
 @pytest.mark.parametrize("kind", DECODERS, ids=lambda kind: kind.name)
 def test_quantised_tensors_equal_a_scalar_decoder(tmp_path: Path, kind: Type) -> None:
-    config = made.replace(made_gguf.BIG_ROWS, vocab_size=515)  # more rows than are decoded at once
+    config = replace(made_gguf.BIG_ROWS, vocab_size=515)  # more rows than are decoded at once
     decode, size, scales = DECODERS[kind]
     rng = np.random.default_rng(0)
     tensors: dict[str, Any] = {}
@@ -91,7 +92,9 @@ def test_quantised_tensors_equal_a_scalar_decoder(tmp_path: Path, kind: Type) ->
             assert source.dtype(name) == torch.float32
             raw = tensors[to_gguf_name(name)]
             rows = [0, 1, len(raw) - 1]
-            expected = [[x for at in range(0, raw.shape[1], size) for x in decode(raw[row, at : at + size].tobytes())] for row in rows]
+            expected = [
+                [x for at in range(0, raw.shape[1], size) for x in decode(raw[row, at : at + size].tobytes())] for row in rows
+            ]
             assert torch.equal(source.get(name)[rows], torch.tensor(np.array(expected)))
 
 
@@ -153,10 +156,11 @@ def test_opens_as_a_checkpoint(tmp_path: Path) -> None:
         assert torch.equal(source.get("output.weight"), made.weights()["output.weight"])
 
 
+QUERY = "blk.0.attn_q.weight"
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "architecture": ({"arch": "falcon"}, "another architecture 'falcon'"),
     "stranger": ({"extra": {"rope_freqs.weight": np.ones(4, f32)}}, "'rope_freqs.weight'"),
-    "type": ({"extra": {"blk.0.attn_q.weight": np.zeros((32, 18), np.uint8)}, "kinds": {"blk.0.attn_q.weight": Type.IQ4_NL}}, "IQ4_NL"),
+    "type": ({"extra": {QUERY: np.zeros((32, 18), np.uint8)}, "kinds": {QUERY: Type.IQ4_NL}}, "of type IQ4_NL, which cannot"),
     "tied": ({"without": "output.weight"}, "tied"),
     "headless": ({"without": "token_embd.weight"}, "token_embd.weight"),
     "missing": ({"without": "blk.1.ffn_up.weight"}, "layers.1.feed_forward.w3.weight"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def test_reads_what_was_written(config: Any) -> None:
 @pytest.mark.parametrize(("vocab", "window"), [(32000, 4096), (32002, 4096), (32768, None)])
 def test_the_window_that_v01_files_do_not_state_is_inferred_and_said(vocab: int, window: int | None) -> None:
     """A fine-tune with two tokens more has v0.1's window; v0.3's vocabulary with v0.1's theta is a contradiction."""
-    read = read_config(header(made.replace(V01, vocab_size=vocab)))
+    read = read_config(header(replace(V01, vocab_size=vocab)))
     assert read.config.sliding_window == window
     assert any("4,096 inferred" in note for note in read.notes) == (window is not None)
     if window is not None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral7b.checkpoint.gguf_header import read_header
+from mistral7b.checkpoint.gguf_header import GgufHeader, read_header
 from mistral7b.errors import CheckpointError
 from tests.checkpoint import made_gguf
 
@@ -49,6 +49,13 @@ def test_every_truncation_is_one_line(whole: Path, tmp_path: Path) -> None:
         assert len(str(caught.value)) < 400
 
 
+def attempt(path: Path) -> GgufHeader | str:
+    try:
+        return read_header(path)
+    except CheckpointError as error:
+        return str(error)
+
+
 @given(st.data())
 def test_flipped_bits_never_escape(whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """A damaged header is refused in one line or describes tensors that lie inside the file."""
@@ -58,12 +65,11 @@ def test_flipped_bits_never_escape(whole: Path, tmp_path_factory: pytest.TempPat
         raw[bit // 8] ^= 1 << bit % 8
     path = tmp_path_factory.mktemp("flipped") / "flipped.gguf"
     path.write_bytes(raw)
-    try:
-        header = read_header(path)
-    except CheckpointError as error:
-        assert len(str(error).splitlines()) == 1
-        return
-    assert all(0 < info.offset <= info.offset + info.n_bytes <= len(raw) for info in header.tensors.values())
+    read = attempt(path)
+    if isinstance(read, str):
+        assert len(read.splitlines()) == 1
+    else:
+        assert all(0 < info.offset <= info.offset + info.n_bytes <= len(raw) for info in read.tensors.values())
 
 
 def head(n_tensors: int = 0, n_fields: int = 0, version: int = 3) -> bytes:
@@ -83,8 +89,8 @@ ABSURD = {
     "does not begin with 'GGUF'": b"PK\x03\x04" + bytes(40),
     "version 1": head(version=1),
     "little-endian": head(version=3 << 24),
-    "more than its": head(n_tensors=1 << 62),
-    "more than its": head(n_fields=1 << 40) + bytes(64),
+    "tensors, more than its": head(n_tensors=1 << 62),
+    "metadata fields, more than its": head(n_fields=1 << 40) + bytes(64),
     "bytes of text": head(n_fields=1) + struct.pack("<Q", 1 << 60) + bytes(64),
     "items in one array": head(n_fields=1) + field("a", 9, struct.pack("<IQ", 4, 1 << 61)),
     "an array of 5,242,880 items": head(n_fields=1) + field("a", 9, struct.pack("<IQ", 0, 5 << 20)) + bytes(6 << 20),
@@ -96,8 +102,8 @@ ABSURD = {
     "alignment is 0": head(n_fields=1) + field("general.alignment", 4, struct.pack("<I", 0)),
     "0 dimensions": head(n_tensors=1) + tensor("t", [], 0) + bytes(64),
     "end inside or before tensor 't'": head(n_tensors=1) + tensor("t", [1 << 63, 1 << 63]) + bytes(64),
-    "impossible shape": head(n_tensors=1) + tensor("t", [0]) + bytes(64),
-    "impossible shape": head(n_tensors=1) + tensor("t", [33], kind=8) + bytes(64),
+    "impossible shape [0]": head(n_tensors=1) + tensor("t", [0]) + bytes(64),
+    "impossible shape [33]": head(n_tensors=1) + tensor("t", [33], kind=8) + bytes(64),
     "unknown type 999": head(n_tensors=1) + tensor("t", [1], kind=999) + bytes(64),
     "stands at 32, not at 0": head(n_tensors=1) + tensor("t", [1], offset=32) + bytes(128),
     "'t' stands in it twice": head(n_tensors=2) + tensor("t", [8]) + tensor("t", [8], offset=32) + bytes(256),

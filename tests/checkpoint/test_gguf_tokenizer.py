@@ -36,7 +36,15 @@ def own(controls: Sequence[str] = ()) -> list[Piece]:
     return pieces + [Piece(text, -float(rank), NORMAL) for rank, text in enumerate(texts)]
 
 
-V3_CONTROLS = ["[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"]
+V3_CONTROLS = [
+    "[INST]",
+    "[/INST]",
+    "[TOOL_CALLS]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+]
 
 
 def header(pieces: Sequence[Piece], **changes: Any) -> GgufHeader:
@@ -121,19 +129,22 @@ def test_a_cache_that_cannot_be_written_leaves_a_model_without_tokenizer(cache: 
     ("changes", "says"),
     [
         ({"model": "gpt2"}, "'gpt2'"),
-        ({"scores": None}, "incomplete"),
-        ({"token_type": [1, 2]}, "incomplete"),
-        ({"tokens": "one string"}, "incomplete"),
-        ({"scores": ["a"] * 286}, "incomplete"),
-        ({"token_type": [9] * 286}, "type"),
-        ({"tokens": ["same"] * 286}, "SentencePiece"),
+        ({"scores": None}, "damaged"),
+        ({"token_type": [1, 2]}, "damaged"),
+        ({"tokens": "one string"}, "damaged"),
+        ({"scores": ["a"] * 286}, "damaged"),
+        ({"token_type": [9] * 286}, "damaged"),
+        ({"scores": [1e300] * 286}, "damaged"),
+        ({"scores": [float("nan")] * 286}, "damaged"),
+        ({"tokens": ["same"] * 286}, "does not work"),
         ({"add_space_prefix": False}, "add_dummy_prefix"),
     ],
 )
-def test_a_malformed_tokenizer_is_one_line(changes: dict[str, Any], says: str) -> None:
+def test_a_malformed_tokenizer_is_one_line(changes: dict[str, Any], says: str, cache: Path) -> None:
     assert len(own()) == 286 + 3
     pieces = own()[: 286 if "add_space_prefix" not in changes else None]
     with pytest.raises(TokenizerError) as caught:
         find_tokenizer(header(pieces, **changes))
     assert says in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+    assert not [file for file in cache.rglob("*") if file.is_file()]

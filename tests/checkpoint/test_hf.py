@@ -146,7 +146,7 @@ def test_an_index_cannot_point_elsewhere(tmp_path: Path, file: object) -> None:
 
 def test_a_pickle_is_named_as_such(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(CheckpointError, match="pytorch_model.bin is a pickle"):
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is a pickle"):
         HfSource(tmp_path, made.SMALL)
 
 
@@ -157,10 +157,12 @@ def test_any_flipped_bit_reads_or_says_so(tmp_path_factory: pytest.TempPathFacto
     data = bytearray((folder / "model.safetensors").read_bytes())
     data[position % len(data)] ^= 1 << bit
     (folder / "model.safetensors").write_bytes(data)
+    line = ""
     try:
         with HfSource(folder, made.SMALL) as source:
             check(source, made.SMALL)
             for name in source.names():
                 source.get(name)
     except Mistral7BError as error:
-        assert "\n" not in str(error)
+        line = str(error)
+    assert "\n" not in line

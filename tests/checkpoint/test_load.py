@@ -56,7 +56,7 @@ def test_float16_warns_and_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
     assert all(torch.equal(loaded[name], tensor.half()) for name, tensor in whole.items())
     whole["output.weight"][3, 5] = 70_000
     made.consolidated(tmp_path, whole)
-    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="output.weight holds values that float16 cannot"):
+    with pytest.warns(UserWarning, match="float16"), pytest.raises(CheckpointError, match=r"output\.weight holds values"):
         load_weights(checkpoint, dtype=torch.float16)
 
 
@@ -66,9 +66,9 @@ def test_float16_as_stored_is_silent(tmp_path: Path) -> None:
 
 
 # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-# 230 MiB of bfloat16, 64 MiB of them wq and wk; the largest tensor is 24 MiB.
+# 134 MiB of bfloat16, 36 MiB of them wq and wk; the largest tensor is 6 MiB.
 WIDE = ModelConfig(
-    dim=1536, n_layers=8, head_dim=96, hidden_dim=1536, n_heads=16, n_kv_heads=16, norm_eps=1e-5,
+    dim=1536, n_layers=4, head_dim=96, hidden_dim=1536, n_heads=16, n_kv_heads=16, norm_eps=1e-5,
     vocab_size=2048, rope_theta=1e4, sliding_window=64,
 )  # fmt: skip
 MIB = 2**20
@@ -96,19 +96,19 @@ print(status("VmHWM:") - before, sum(tensor.nbytes for tensor in weights.values(
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     whole = {name: torch.ones(shape, dtype=torch.bfloat16) for name, shape in expected_shapes(WIDE).items()}
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in WRITERS}
-    return {kind: write(folders[kind], whole, WIDE) for kind, write in WRITERS.items()}
+    return {kind: WRITERS[kind](tmp_path_factory.mktemp(kind), whole, WIDE) for kind in ("consolidated", "pth", "hf")}
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is measured through Linux's /proc")
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("kind", ["consolidated", "pth", "hf"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("consolidated", "float32"), ("pth", "float32"), ("hf", "bfloat16"), ("hf", "float32")]
+)
 def test_peak_memory_is_the_weights_and_one_tensor(wide: dict[str, Path], kind: str, dtype: str) -> None:
-    """A loader that kept the file's pages beside its copies would rise by 64 MiB (wq, wk) or 230 MiB (conversion)."""
+    """A loader that kept the file's pages beside its copies would rise by 36 MiB (wq, wk) or 134 MiB (conversion)."""
     result = subprocess.run(
         [sys.executable, "-c", MEASURE, str(wide[kind]), dtype], capture_output=True, text=True, check=True, timeout=60
     )
     rise, weights = map(int, result.stdout.split())
     assert weights == WIDE.n_params * (2 if dtype == "bfloat16" else 4)
     assert rise >= weights - 2 * MIB, "the measure sees the weights"
-    assert rise - weights < 40 * MIB
+    assert rise - weights < 20 * MIB

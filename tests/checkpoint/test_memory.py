@@ -55,7 +55,9 @@ def test_v1(tmp_path: Path) -> None:
     base = root / "sys/fs/cgroup/memory"
     unlimited, limited = str(2**63 - 4096), str(4 * GIB)
     _group(base, memory_limit_in_bytes=unlimited, memory_usage_in_bytes="1", memory_stat="")
-    _group(base / "x", memory_limit_in_bytes=limited, memory_usage_in_bytes=str(3 * GIB), memory_stat=f"total_inactive_file {GIB}")
+    _group(
+        base / "x", memory_limit_in_bytes=limited, memory_usage_in_bytes=str(3 * GIB), memory_stat=f"total_inactive_file {GIB}"
+    )
     assert available_bytes(root=root) == 2 * GIB
 
 

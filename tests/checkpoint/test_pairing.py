@@ -62,9 +62,7 @@ def test_of_the_eight_combinations_three_are_published(vocab: int, theta: float,
     config = like_7b(vocab_size=vocab, rope_theta=theta, sliding_window=window)
     missed = {name.split()[0] for name in near_misses(config)}
     rows = {"v0.1": V01, "v0.2": V02, "v0.3": V03}
-    apart = {
-        name: (vocab != v.vocab_size) + (theta != v.rope_theta) + (window != v.sliding_window) for name, v in rows.items()
-    }
+    apart = {name: (vocab != v.vocab_size) + (theta != v.rope_theta) + (window != v.sliding_window) for name, v in rows.items()}
     assert missed == (set() if 0 in apart.values() else {name for name, n in apart.items() if n == 1})
     assert missed or 0 in apart.values(), "every contradiction among the published values is refused"
 
@@ -86,7 +84,7 @@ def test_contradictions_name_both_values(arguments: dict[str, int | str], words:
 
 
 def test_an_unknown_variant_is_an_error_even_if_forced() -> None:
-    with pytest.raises(MismatchError, match="no variant 'v0.4'; the published ones are v0.1, v0.1-instruct"):
+    with pytest.raises(MismatchError, match=r"no variant 'v0\.4'; the published ones are v0\.1, v0\.1-instruct"):
         check(V01, variant="v0.4", force=True)
 
 

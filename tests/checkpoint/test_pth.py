@@ -52,12 +52,14 @@ def test_no_code_runs(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Payload(marker)))
     assert marker.exists(), "the payload works where pickles are trusted"
     marker.unlink()
-    for number, hostile in enumerate((Payload(marker), {"norm.weight": Payload(marker)}, made.weights() | {"x": Payload(marker)})):
+    for number, hostile in enumerate(
+        (Payload(marker), {"norm.weight": Payload(marker)}, made.weights() | {"x": Payload(marker)})
+    ):
         for new_format in (True, False):
             folder = tmp_path / f"{number}-{new_format}"
             folder.mkdir()
             torch.save(hostile, folder / FILE, _use_new_zipfile_serialization=new_format)
-            with pytest.raises(CheckpointError, match="refused|before torch 1.6") as caught:
+            with pytest.raises(CheckpointError, match=r"refused|before torch 1\.6") as caught:
                 PthSource(folder)
             assert "\n" not in str(caught.value)
     plain = tmp_path / "plain"
@@ -99,7 +101,7 @@ def test_an_archive_of_something_else(tmp_path: Path) -> None:
 
 
 def test_missing_and_split(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="has no consolidated.00.pth"):
+    with pytest.raises(CheckpointError, match=r"has no consolidated\.00\.pth"):
         PthSource(tmp_path)
     made.pth(tmp_path, made.weights())
     with PthSource(tmp_path) as source, pytest.raises(CheckpointError, match="lacks nowhere"):

@@ -63,3 +63,11 @@ def test_a_complete_source_passes_and_each_fault_is_named() -> None:
         with pytest.raises(CheckpointError, match=words) as caught:
             check(Held(tensors), made.SMALL)
         assert "\n" not in str(caught.value)
+
+
+def test_fill_converts_what_get_returns() -> None:
+    whole = made.weights()
+    out = torch.empty(64, 32)
+    with Held(whole) as source:
+        source.fill("output.weight", out)
+    assert torch.equal(out, whole["output.weight"].float())

@@ -14,8 +14,19 @@ from mistral7b.tokens.calls import fit_ids, fits
 from mistral7b.tokens.chat import ToolCall, parse, render
 from mistral7b.tokens.tokenizer import Tokenizer
 from tests.tokens.spelling import (
-    BOS, CALLS, END_INST, END_RESULTS, END_TOOLS, EOS, INST, RESULTS, TOOLS, Control, pieces, spelled,
-)  # fmt: skip
+    BOS,
+    CALLS,
+    END_INST,
+    END_RESULTS,
+    END_TOOLS,
+    EOS,
+    INST,
+    RESULTS,
+    TOOLS,
+    Control,
+    pieces,
+    spelled,
+)
 from tests.tokens.test_chat import Messages
 
 WEATHER = {
@@ -101,7 +112,9 @@ PARALLEL_JSON = (
 def test_parallel_calls_in_v3(v3: Tokenizer) -> None:
     paris, rome = '{"content": "clear", "call_id": "callParis"}', '{"content": 17, "call_id": "callRome1"}'
     called = (BOS, INST, "Paris, Rome?", END_INST, CALLS, PARALLEL_JSON, EOS)
-    assert render(v3, PARALLEL).ids == spelled(v3, *called, RESULTS, paris, END_RESULTS, RESULTS, rome, END_RESULTS)
+    rendered = render(v3, PARALLEL)
+    assert rendered.notes == []
+    assert rendered.ids == spelled(v3, *called, RESULTS, paris, END_RESULTS, RESULTS, rome, END_RESULTS)
 
 
 def test_parallel_calls_in_v2_have_no_place_for_two_results(v2: Tokenizer) -> None:
@@ -188,7 +201,8 @@ def test_calls_parse_to_what_was_rendered(v3: Tokenizer, messages: Messages) -> 
     for place, message in enumerate(messages):
         if not message.get("tool_calls"):
             continue
-        prompt, ids = render(v3, messages[:place]).ids, render(v3, messages[: place + 2 if messages is not PARALLEL else 4]).ids
+        answered = place + 1 + len(message["tool_calls"])
+        prompt, ids = render(v3, messages[:place]).ids, render(v3, messages[:answered]).ids
         parsed = parse(v3, ids[len(prompt) :])
         assert parsed.content == ""
         assert [(call.id, call.name, json.loads(call.arguments)) for call in parsed.tool_calls] == [
@@ -246,6 +260,9 @@ def test_missing_and_repeated_ids_are_made_and_differ(v3: Tokenizer) -> None:
     assert all(map(fits, found))
     assert found[3] == "abcdefghi"
     assert found == [call.id for call in parse(v3, ids).tool_calls]
+    one = '[{"name": "f", "id": "abcdefghi"}]'
+    first, second = parse(v3, spelled(v3, CALLS, one, CALLS, one)).tool_calls
+    assert first.id == "abcdefghi" != second.id
 
 
 @pytest.mark.parametrize(
@@ -260,6 +277,7 @@ def test_missing_and_repeated_ids_are_made_and_differ(v3: Tokenizer) -> None:
         '[{"name": "f", "arguments": [1]}]',
         '[{"name": "f", "arguments": "not JSON"}]',
         '[{"name": "f", "arguments": {"x": NaN}}]',
+        '[{"name": "f", "arguments": "{\\"x\\": Infinity}"}]',
         '[{"name": "f", "arguments": {"x": "\\ud800"}}]',
         "[" * 5000,
     ],

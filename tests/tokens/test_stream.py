@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral7b.errors import TokenizerError
+from mistral7b.tokens.spm_file import SPACE
 from mistral7b.tokens.stream import Detokenizer
-from mistral7b.tokens.tokenizer import SPACE, Tokenizer
+from mistral7b.tokens.tokenizer import Tokenizer
 from tests.tokens.test_tokenizer import TEXTS
 
 
@@ -53,16 +54,18 @@ def test_any_text_streams_back_and_never_breaks_a_character(every: list[Tokenize
         assert not any("\ufffd" in part for part in parts)
 
 
+# For every beginning of a character, at least one of these makes it whole (E0, ED, F0 and F4 allow few second bytes).
+SECOND = (b"\x80", b"\x90", b"\xbf")
+COMPLETIONS = [first + rest for first in SECOND for rest in (b"", b"\x80", b"\x80\x80")]
+
+
 def decoded_without_broken_end(tokenizer: Tokenizer, ids: list[int]) -> str:
     """`decode` of the ids before those bytes at the end that could still become a character; found by trying."""
     for held in (3, 2, 1):
         tail = ids[-held:]
         if len(tail) == held and all(tokenizer.is_byte(id) for id in tail):
             data = b"".join(tokenizer.piece_bytes(id) for id in tail)
-            if any(
-                _completes(data + more)
-                for more in (b"\x80", b"\x90", b"\xbf", b"\x80\x80", b"\x90\x80", b"\xbf\x80", b"\x90\x80\x80")
-            ):
+            if any(_completes(data + more) for more in COMPLETIONS):
                 return tokenizer.decode(ids[:-held])
     return tokenizer.decode(ids)
 
@@ -115,6 +118,9 @@ def test_a_prompt_may_end_inside_a_character(v3: Tokenizer) -> None:
     euro = [771 + byte for byte in "€".encode()]
     assert streamed(v3, euro[2:], [1, 23325, *euro[:2]]) == "€"
     assert streamed(v3, euro[1:], [1, *euro[:1]]) == "€"
+    last_of_all = [771 + byte for byte in "\U00100000".encode()]
+    assert streamed(v3, last_of_all[3:], [1, *last_of_all[:3]]) == "\U00100000"
+    assert streamed(v3, euro[2:], [1, *euro[:2], 4]) == "\ufffd"
 
 
 def test_an_unknown_id_is_refused(v3: Tokenizer) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mistral7b.errors import TokenizerError
 from mistral7b.tokens.tokenizer import Tokenizer, find_tokenizer
+from mistral7b.variants import TokenizerVersion
 from tests.tokens.conftest import Train
 
 TEXTS = st.text() | st.text(st.sampled_from(" \n\té€😀ab[]<s/>INT_")) | st.text(st.sampled_from(" abc"))
@@ -27,7 +28,7 @@ def test_published_ids(v1: Tokenizer, v2: Tokenizer, v3: Tokenizer) -> None:
     assert v3.encode("Hello", bos=True) == [1, 23325]
     assert v1.encode("[INST]") == [733, 16289, 28793]
     assert [v1.piece(3), v1.piece(258), v3.piece(771), v3.piece(1026)] == ["<0x00>", "<0xFF>", "<0x00>", "<0xFF>"]
-    names = "[INST] [/INST] [TOOL_CALLS] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS]".split()
+    names = ["[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"]
     for tokenizer in (v2, v3):
         assert [tokenizer.control_id(name) for name in names] == [3, 4, 5, 6, 7, 8, 9]
 
@@ -112,7 +113,7 @@ def test_a_small_tokenizer_in_v3_layout(small: Tokenizer) -> None:
     ],
 )
 def test_version_from_argument_then_name_then_contents(
-    tmp_path: Path, published: str, name: str, asked: str | None, version: str
+    tmp_path: Path, published: TokenizerVersion, name: str, asked: TokenizerVersion | None, version: str
 ) -> None:
     path = Path(shutil.copy(Tokenizer.published(published).path, tmp_path / name))
     assert Tokenizer.load(path, asked).version == version
@@ -128,7 +129,9 @@ def test_version_from_argument_then_name_then_contents(
         ("v3", "tekken.json", None, "Tekken came later"),
     ],
 )
-def test_contradictions_are_refused(tmp_path: Path, published: str, name: str, asked: str | None, says: str) -> None:
+def test_contradictions_are_refused(
+    tmp_path: Path, published: TokenizerVersion, name: str, asked: TokenizerVersion | None, says: str
+) -> None:
     path = Path(shutil.copy(Tokenizer.published(published).path, tmp_path / name))
     with pytest.raises(TokenizerError, match=says):
         Tokenizer.load(path, asked)

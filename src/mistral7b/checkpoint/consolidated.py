@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from mistral7b.checkpoint.residency import drop_pages
 from mistral7b.checkpoint.shards import Shards
 from mistral7b.checkpoint.source import ClosesItself, in_model_order
 from mistral7b.errors import CheckpointError
@@ -16,7 +17,7 @@ SINGLE, INDEX = "consolidated.safetensors", "consolidated.safetensors.index.json
 class ConsolidatedSource(ClosesItself):
     """A TensorSource over consolidated.safetensors, or its shards with an index; nothing is reordered.
 
-    With `mapped=False` every tensor is read into memory of its own. Raises CheckpointError: see Shards.
+    Raises CheckpointError: see Shards.
     """
 
     def __init__(self, folder: Path, *, mapped: bool = True) -> None:
@@ -35,7 +36,16 @@ class ConsolidatedSource(ClosesItself):
         return self._shards.dtype(name)
 
     def get(self, name: str) -> torch.Tensor:
-        return self._shards.mapped(name) if self._mapped else self._shards.read(name)
+        if self._mapped:
+            return self._shards.get(name)
+        out = torch.empty(self.shape(name), dtype=self.dtype(name))
+        self.fill(name, out)
+        return out
+
+    def fill(self, name: str, out: torch.Tensor) -> None:
+        mapped = self._shards.get(name)
+        out.copy_(mapped)
+        drop_pages(mapped)
 
     def close(self) -> None:
         self._shards.close()

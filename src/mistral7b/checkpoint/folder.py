@@ -124,7 +124,7 @@ def _source(path: Path, kind: Format, config: ModelConfig, *, mapped: bool) -> T
         case "gguf":
             from mistral7b.checkpoint.gguf import GgufSource
 
-            return GgufSource(path, config)
+            return GgufSource(path, config, mapped=mapped)
 
 
 def _named_instruct(folder: Path, hub_name: str | None) -> bool:

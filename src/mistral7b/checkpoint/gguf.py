@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ _QUANTISED = (
     GGMLQuantizationType.Q4_K,
     GGMLQuantizationType.Q6_K,
 )
-_ROWS_AT_A_TIME = 512  # 28 MiB of float32 at the widest matrix of the 7B
+_ROWS_AT_A_TIME = 256  # 14 MiB of float32 at the widest matrix of the 7B
 _OUTER = {"token_embd": "tok_embeddings", "output_norm": "norm", "output": "output"}
 _INNER = {
     "attn_norm": "attention_norm",
@@ -172,13 +173,20 @@ def _infos(path: Path, header: GgufHeader) -> dict[str, TensorInfo]:
 
 
 def _decode(raw: torch.Tensor, info: TensorInfo) -> torch.Tensor:
-    """float32 of `info.shape`, a few rows at a time: the library holds a second copy of whatever it decodes."""
+    """float32 of `info.shape`, a few rows at a time on torch's number of threads.
+
+    The library holds a second copy of whatever it decodes, and numpy works on one core but lets others run.
+    """
     decoded = torch.empty(info.shape, dtype=torch.float32)
     target = decoded.view(-1, info.shape[-1])
     rows = raw.view(len(target), -1).numpy()
-    # A damaged block scale may be inf or nan; the finiteness scan of `verify` names the tensor, a warning would not.
-    with np.errstate(all="ignore"):
-        for start in range(0, len(rows), _ROWS_AT_A_TIME):
-            part = slice(start, start + _ROWS_AT_A_TIME)
+
+    def decode_from(start: int) -> None:
+        part = slice(start, start + _ROWS_AT_A_TIME)
+        # A damaged block scale may be inf or nan; the finiteness scan of `verify` names the tensor, a warning would not.
+        with np.errstate(all="ignore"):
             target[part] = torch.from_numpy(dequantize(rows[part], info.type))
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(decode_from, range(0, len(rows), _ROWS_AT_A_TIME)))
     return decoded

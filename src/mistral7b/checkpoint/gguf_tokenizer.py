@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral7b.checkpoint.gguf_header import GgufHeader
-from mistral7b.checkpoint.spm import BYTE, CONTROL, Piece, SpmModel, encode
+from mistral7b.checkpoint.spm import BYTE, CONTROL, NORMAL, Piece, SpmModel, encode
 from mistral7b.errors import TokenizerError
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.variants import TokenizerVersion
@@ -45,7 +45,11 @@ def find_tokenizer(header: GgufHeader) -> tuple[Path | None, list[str]]:
         path = _cached(encode(model), "tokenizer.model.v3" if v3 else "tokenizer.model.v1")
     except OSError as error:
         return None, [f"its tokenizer cannot be kept ({error.strerror}): set XDG_CACHE_HOME to a folder you may write"]
-    Tokenizer.load(path)
+    try:
+        Tokenizer.load(path)
+    except TokenizerError as error:
+        path.unlink(missing_ok=True)
+        raise TokenizerError(f"the tokenizer inside the GGUF file does not work: {error}") from None
     return path, [f"tokenizer: rebuilt from the file, kept as {path}"]
 
 
@@ -68,10 +72,19 @@ def _published(pieces: Sequence[Piece]) -> TokenizerVersion | None:
 
 def _pieces(header: GgufHeader) -> tuple[Piece, ...]:
     columns: list[Any] = [header.fields.get(f"tokenizer.ggml.{key}") for key in ("tokens", "scores", "token_type")]
-    for column, kind in zip(columns, (str, float, int), strict=True):
-        if not isinstance(column, list) or len(column) != len(columns[0]) or not all(isinstance(item, kind) for item in column):
-            raise TokenizerError("the tokenizer in the GGUF file is incomplete: it needs a text, a score and a type an id")
-    return tuple(Piece(text, score, kind) for text, score, kind in zip(*columns, strict=True))
+    tokens, scores, types = columns
+    whole = (
+        isinstance(tokens, list)
+        and isinstance(scores, list)
+        and isinstance(types, list)
+        and len(tokens) == len(scores) == len(types)
+        and all(isinstance(token, str) for token in tokens)
+        and all(isinstance(score, float) and abs(score) < 1e38 for score in scores)
+        and all(isinstance(kind, int) and NORMAL <= kind <= BYTE for kind in types)
+    )
+    if not whole:
+        raise TokenizerError("the tokenizer in the GGUF file is damaged: it needs a text, a score and a type of 1 to 6 an id")
+    return tuple(Piece(*row) for row in zip(tokens, scores, types, strict=True))
 
 
 def _cached(raw: bytes, name: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from mistral7b.checkpoint.layouts import to_pairs
+from mistral7b.checkpoint.residency import drop_pages
 from mistral7b.checkpoint.shards import Shards
 from mistral7b.checkpoint.source import ClosesItself, in_model_order
 from mistral7b.config import ModelConfig
@@ -68,18 +69,17 @@ def heads_permuted(name: str, config: ModelConfig) -> int | None:
 
 
 class HfSource(ClosesItself):
-    """A TensorSource over a folder of HF safetensors. wq and wk are reordered on reading, the rest is mapped.
+    """A TensorSource over a folder of HF safetensors: wq and wk are reordered on reading, the rest is mapped.
 
-    With `mapped=False` every tensor is read into memory of its own. Raises CheckpointError: see Shards, and for a name that
-    no Mistral 7B has.
+    Raises CheckpointError: see Shards, and for a name that no Mistral 7B has.
     """
 
     def __init__(self, folder: Path, config: ModelConfig, *, mapped: bool = True) -> None:
         if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
             raise CheckpointError(f"{folder} has neither {SINGLE} nor {INDEX}; {_advice(folder)}")
         self._config = config
-        self._shards = Shards(folder, single=SINGLE, index=INDEX, ignored=_BUFFERS)
         self._mapped = mapped
+        self._shards = Shards(folder, single=SINGLE, index=INDEX, ignored=_BUFFERS)
         self._hf_names = {consolidated_name(name): name for name in self._shards.names()}
 
     def names(self) -> list[str]:
@@ -92,13 +92,20 @@ class HfSource(ClosesItself):
         return self._shards.dtype(self._hf(name))
 
     def get(self, name: str) -> torch.Tensor:
+        if self._mapped and heads_permuted(name, self._config) is None:
+            return self._shards.get(self._hf(name))
+        out = torch.empty(self.shape(name), dtype=self.dtype(name))
+        self.fill(name, out)
+        return out
+
+    def fill(self, name: str, out: torch.Tensor) -> None:
+        mapped = self._shards.get(self._hf(name))
         heads = heads_permuted(name, self._config)
-        if heads is not None:
-            # Mapped pages would stay resident beside the reordered copy, so the rows are read aside. The copy is allocated
-            # first: a temporary freed below it would be a hole that malloc cannot use again.
-            out = torch.empty(self.shape(name), dtype=self.dtype(name))
-            return to_pairs(self._shards.read(self._hf(name)), heads, out=out)
-        return self._shards.mapped(self._hf(name)) if self._mapped else self._shards.read(self._hf(name))
+        if heads is None:
+            out.copy_(mapped)
+        else:
+            to_pairs(mapped, heads, out=out)
+        drop_pages(mapped)
 
     def close(self) -> None:
         self._shards.close()

@@ -12,6 +12,10 @@ from mistral7b.checkpoint.source import STORED_DTYPES, TensorSource
 from mistral7b.errors import CheckpointError
 
 Progress = Callable[[int, int], None]
+_RANGE = (
+    "float16 has a smaller range than the bfloat16 this model was trained in: activations can overflow to inf in deep "
+    "layers; use bfloat16 or float32 where the hardware allows"
+)
 
 
 def load_weights(
@@ -23,52 +27,43 @@ def load_weights(
 ) -> dict[str, torch.Tensor]:
     """The weights under their consolidated names, in `dtype` (None: as stored) on `device`.
 
-    On the CPU in the stored dtype they are pages of the file; otherwise each tensor is read, converted and dropped before
-    the next, so the peak is the weights plus one tensor. `progress` is called with (bytes done, bytes in all) of the
+    On the CPU in the stored dtype they are pages of the file; otherwise each tensor is converted and the pages given back
+    before the next, so the peak is the weights plus one tensor. `progress` is called with (bytes done, bytes in all) of the
     result, after each tensor. Warns when bfloat16 weights become float16, whose range the model's activations leave.
     Raises CheckpointError: see `open_source`, and for a weight that float16 cannot hold.
     """
     assert dtype is None or dtype in STORED_DTYPES, dtype
     device = torch.device(device)
     with open_source(checkpoint) as source:
-        stored = {source.dtype(name) for name in source.names()}
-        if device.type == "cpu" and stored <= {dtype or next(iter(stored))}:
-            return _collect(source, dtype, device, progress, as_they_are=True)
-    if dtype == torch.float16 and torch.bfloat16 in stored:
-        warnings.warn(
-            "float16 has a smaller range than the bfloat16 this model was trained in: activations can overflow to inf "
-            "in deep layers; use bfloat16 or float32 where the hardware allows",
-            stacklevel=2,
-        )
-    with open_source(checkpoint, mapped=False) as source:
-        return _collect(source, dtype, device, progress, as_they_are=False)
-
-
-def _collect(
-    source: TensorSource, dtype: torch.dtype | None, device: torch.device, progress: Progress | None, *, as_they_are: bool
-) -> dict[str, torch.Tensor]:
-    names = source.names()
-    sizes = {name: _nbytes(source, name, dtype) for name in names}
-    total, done = sum(sizes.values()), 0
+        stored = {name: source.dtype(name) for name in source.names()}
+    wanted = {name: dtype or kept for name, kept in stored.items()}
+    if dtype == torch.float16 and torch.bfloat16 in stored.values():
+        warnings.warn(_RANGE, stacklevel=2)
+    as_it_lies = device.type == "cpu" and wanted == stored
     weights: dict[str, torch.Tensor] = {}
-    for name in names:
-        weights[name] = source.get(name) if as_they_are else _converted(source, name, dtype, device)
-        done += sizes[name]
-        if progress is not None:
-            progress(done, total)
+    with open_source(checkpoint, mapped=as_it_lies) as source:
+        sizes = {name: torch.Size(source.shape(name)).numel() * wanted[name].itemsize for name in wanted}
+        total, done = sum(sizes.values()), 0
+        for name in wanted:
+            weights[name] = source.get(name) if as_it_lies else _converted(source, name, wanted[name], device)
+            done += sizes[name]
+            if progress is not None:
+                progress(done, total)
     return weights
 
 
-def _nbytes(source: TensorSource, name: str, dtype: torch.dtype | None) -> int:
-    return torch.Size(source.shape(name)).numel() * (dtype or source.dtype(name)).itemsize
+def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
+    """The type the model's matrices are stored in; bfloat16, the type it was trained in, for a quantised file."""
+    with open_source(checkpoint) as source:
+        dtype = source.dtype("tok_embeddings.weight")
+    # Less than two bytes a weight: what dequantising gives has no type of its own.
+    quantised = checkpoint.format == "gguf" and checkpoint.path.stat().st_size < 1.9 * checkpoint.config.n_params
+    return torch.bfloat16 if quantised else dtype
 
 
-def _converted(source: TensorSource, name: str, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
-    stored = source.dtype(name)
-    # The result is allocated before the tensor is read: freed below it, the tensor would leave a hole in the heap that
-    # malloc cannot use for the next aligned tensor, and memory would rise by half as much again.
-    out = torch.empty(source.shape(name), dtype=dtype or stored, device=device)
-    out.copy_(source.get(name))
-    if out.dtype == torch.float16 and stored != torch.float16 and not bool(out.isfinite().all()):
+def _converted(source: TensorSource, name: str, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    out = torch.empty(source.shape(name), dtype=dtype, device=device)
+    source.fill(name, out)
+    if dtype == torch.float16 and source.dtype(name) != dtype and not bool(out.isfinite().all()):
         raise CheckpointError(f"{name} holds values that float16 cannot; load this model in bfloat16 or float32")
     return out

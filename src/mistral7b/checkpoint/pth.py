@@ -18,9 +18,8 @@ FILE, SECOND_FILE = "consolidated.00.pth", "consolidated.01.pth"
 class PthSource(ClosesItself):
     """A TensorSource over one .pth, mapped from disk. A .pth is a pickle: only torch's weights-only reader opens it.
 
-    With `mapped=False` every tensor is copied into memory of its own. Raises CheckpointError for a file that is missing,
-    truncated, in the format before torch 1.6 (which cannot be mapped), one of several model-parallel parts, or that holds
-    anything but named tensors.
+    Raises CheckpointError for a file that is missing, truncated, in the format before torch 1.6 (which cannot be mapped),
+    one of several model-parallel parts, or that holds anything but named tensors.
     """
 
     def __init__(self, folder: Path, *, mapped: bool = True) -> None:
@@ -40,12 +39,16 @@ class PthSource(ClosesItself):
         return self._tensor(name).dtype
 
     def get(self, name: str) -> torch.Tensor:
-        tensor = self._tensor(name)
         if self._mapped:
-            return tensor.contiguous()
-        copy = tensor.clone(memory_format=torch.contiguous_format)
-        drop_pages(tensor)
-        return copy
+            return self._tensor(name).contiguous()
+        out = torch.empty(self.shape(name), dtype=self.dtype(name))
+        self.fill(name, out)
+        return out
+
+    def fill(self, name: str, out: torch.Tensor) -> None:
+        mapped = self._tensor(name)
+        out.copy_(mapped)
+        drop_pages(mapped)
 
     def close(self) -> None:
         self._tensors = {}

@@ -29,11 +29,10 @@ class Shards:
             raise CheckpointError(
                 f"{folder} lacks the shard {missing[0]}; fetch it again ({len(missing)} of {len(files)} missing)"
             )
-        self._paths = {file: folder / file for file in files}
-        self._mapped = {file: _open(path, "mmap") for file, path in self._paths.items()}
-        self._readers: dict[str, Any] = {}
+        self._folder = folder
+        self._handles = {file: _open(folder / file) for file in files}
         self._file_of: dict[str, str] = {}
-        for file, handle in self._mapped.items():
+        for file, handle in self._handles.items():
             for name in handle.keys():  # noqa: SIM118 - a safe_open handle is not iterable
                 if re.fullmatch(ignored, name):
                     continue
@@ -50,47 +49,36 @@ class Shards:
         return list(self._file_of)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._mapped[self._file(name)].get_slice(name).get_shape())
+        return tuple(self._handles[self._file(name)].get_slice(name).get_shape())
 
     def dtype(self, name: str) -> torch.dtype:
-        code = self._mapped[self._file(name)].get_slice(name).get_dtype()
+        code = self._handles[self._file(name)].get_slice(name).get_dtype()
         if code not in _DTYPES:
             raise CheckpointError(f"{name} is stored as {code}; weights must be BF16, F16 or F32")
         return _DTYPES[code]
 
-    def mapped(self, name: str) -> torch.Tensor:
+    def get(self, name: str) -> torch.Tensor:
         """The tensor as pages of the file (private: writing to it does not reach the disk)."""
-        return self._take(self._mapped, name)
-
-    def read(self, name: str) -> torch.Tensor:
-        """The tensor in memory of its own: no page of the file stays in this process once it is dropped."""
         file = self._file(name)
-        if file not in self._readers:
-            self._readers[file] = _open(self._paths[file], "pread")
-        return self._take(self._readers, name)
+        try:
+            tensor = self._handles[file].get_tensor(name)
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise CheckpointError(f"{self._folder / file} cannot be read at {name}: {_first_line(error)}") from None
+        assert isinstance(tensor, torch.Tensor)
+        return tensor
 
     def close(self) -> None:
-        self._mapped.clear()
-        self._readers.clear()
+        self._handles.clear()
 
     def _file(self, name: str) -> str:
         if name not in self._file_of:
             raise CheckpointError(f"the weights lack {name}; the download is incomplete, or this is another architecture")
         return self._file_of[name]
 
-    def _take(self, handles: dict[str, Any], name: str) -> torch.Tensor:
-        file = self._file(name)
-        try:
-            tensor = handles[file].get_tensor(name)
-        except (SafetensorError, OSError, RuntimeError) as error:
-            raise CheckpointError(f"{self._paths[file]} cannot be read at {name}: {_first_line(error)}") from None
-        assert isinstance(tensor, torch.Tensor)
-        return tensor
 
-
-def _open(path: Path, backend: str) -> Any:
+def _open(path: Path) -> Any:
     try:
-        return safe_open(path, framework="pt", device="cpu", backend=backend)
+        return safe_open(path, framework="pt", device="cpu")
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} is truncated or damaged ({_first_line(error)}); fetch it again") from None
 

@@ -19,8 +19,10 @@ STORED_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 class TensorSource(Protocol):
     """Named tensors on disk, under the consolidated names and in the consolidated layout (FACTS 3.4, 3.5).
 
-    `shape` and `dtype` read headers only. `get` returns the tensor in its stored dtype, mapped from disk where the bytes
-    there are already in our layout. Tensors stay valid after `close`. Raises CheckpointError for a name it does not hold.
+    `shape` and `dtype` read headers only. `get` returns the tensor in its stored dtype: mapped from disk where the bytes
+    there are already in our layout, unless the source was opened with `mapped=False`. `fill` copies it into `out`, of the
+    same shape and any dtype and device, and leaves none of the file's pages in this process; it is not for tensors that
+    `get` has handed out mapped. Tensors stay valid after `close`. Raises CheckpointError for a name it does not hold.
     """
 
     def names(self) -> list[str]:
@@ -33,6 +35,8 @@ class TensorSource(Protocol):
 
     def get(self, name: str) -> torch.Tensor: ...
 
+    def fill(self, name: str, out: torch.Tensor) -> None: ...
+
     def close(self) -> None: ...
 
     def __enter__(self) -> Self: ...
@@ -41,7 +45,13 @@ class TensorSource(Protocol):
 
 
 class ClosesItself:
-    """The context manager half of a TensorSource; subclasses give `close`."""
+    """What sources have in common: the context manager, and `fill` by way of `get`."""
+
+    def get(self, name: str) -> torch.Tensor:
+        raise NotImplementedError
+
+    def fill(self, name: str, out: torch.Tensor) -> None:
+        out.copy_(self.get(name))
 
     def close(self) -> None:
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -64,5 +64,5 @@ class QueryTiles:
 
     def to(self, device: torch.device) -> QueryTiles:
         """The same tiles on another device."""
-        tensors = (self.rows, self.positions, self.blocks, self.pages, self.owner, self.offset)
-        return QueryTiles(*(t.to(device, non_blocking=True) for t in tensors), self.block_tokens)
+        names = ("rows", "positions", "blocks", "pages", "owner", "offset")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})

@@ -86,5 +86,6 @@ def _attend(q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, part
         total = total * fade + weights.sum(-1, keepdim=True)
         out = out * fade + weights @ values
         top = higher
-    out = out / total.clamp(min=torch.finfo(total.dtype).tiny)
-    return out.unflatten(2, (QUERY_TILE, per_kv)).permute(0, 2, 1, 3, 4).flatten(2, 3)
+    averaged: Tensor = out / total.clamp(min=torch.finfo(total.dtype).tiny)
+    by_query: Tensor = averaged.unflatten(2, (QUERY_TILE, per_kv)).permute(0, 2, 1, 3, 4)
+    return by_query.flatten(2, 3)

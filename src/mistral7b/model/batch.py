@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -74,6 +74,5 @@ class TokenBatch:
         """The same batch on another device; lengths stay tensors."""
         if device.type == "cpu":
             return self
-        tables = None if self.tables is None else self.tables.to(device, non_blocking=True)
-        moved = (t.to(device, non_blocking=True) for t in (self.ids, self.positions, self.borders))
-        return TokenBatch(*moved, tables, self.logit_rows.to(device, non_blocking=True))
+        named = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return replace(self, **{name: t.to(device, non_blocking=True) for name, t in named if t is not None})

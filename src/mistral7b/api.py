@@ -1,0 +1,254 @@
+"""The door to the model: `load`, `LLM`, `SamplingParams`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mistral7b.checkpoint.folder import open_checkpoint
+from mistral7b.checkpoint.memory import available_bytes
+from mistral7b.completion import Completion
+from mistral7b.engine.engine import DEFAULT_CHUNK, Engine
+from mistral7b.engine.params import SamplingParams
+from mistral7b.engine.request import Request
+from mistral7b.errors import RequestError, TokenizerError
+from mistral7b.loading import Loaded, Progress, check_fit, context_length, load, pick_device, pick_dtype
+from mistral7b.model.batch import Span, TokenBatch
+from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, ring_slots
+from mistral7b.outputs import CompletionOutput, Delta, Logprob, RequestOutput
+from mistral7b.store.names import resolve
+from mistral7b.tokens import chat, guardrail
+from mistral7b.tokens.tokenizer import Tokenizer
+from mistral7b.variants import TokenizerVersion
+
+__all__ = ["LLM", "CompletionOutput", "Delta", "Loaded", "Logprob", "RequestOutput", "SamplingParams", "load"]
+
+# Share of the memory left after the weights that the KV cache may take.
+_CACHE_SHARE = 0.8
+
+
+class LLM:
+    """A model that answers.
+
+    `max_model_len` bounds prompt and completion together, in tokens (default: what the model is configured for).
+    `max_num_seqs` run at once, as many as memory has pages for. `chunk` is the most tokens of one prompt in a forward.
+    Other arguments are those of `load`. Raises MemoryFitError, before any weight is read, if the model will not fit.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "tiny",
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        max_model_len: int | None = None,
+        max_num_seqs: int = 16,
+        chunk: int | None = None,
+        variant: str | None = None,
+        tokenizer_version: TokenizerVersion | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        for name, value in (("max_model_len", max_model_len), ("max_num_seqs", max_num_seqs), ("chunk", chunk)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise RequestError(f"{name} must be an integer of at least 1, not {value!r}")
+        path = resolve(model)
+        checkpoint = open_checkpoint(path, force=force)
+        self.max_model_len = context_length(checkpoint, max_model_len)
+        self._chunk = chunk or checkpoint.config.sliding_window or DEFAULT_CHUNK
+        if not force:
+            check_fit(checkpoint, pick_dtype(dtype, checkpoint), pick_device(device), self.max_model_len, self._chunk)
+        loaded = load(
+            path, dtype=dtype, device=device, variant=variant, tokenizer_version=tokenizer_version, force=force,
+            progress=progress,
+        )  # fmt: skip
+        self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint
+        self.engine = Engine(
+            self.model, self._pool(max_num_seqs), max_model_len=self.max_model_len, max_num_seqs=max_num_seqs, chunk=self._chunk
+        )
+
+    def generate(
+        self,
+        prompts: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[RequestOutput]:
+        """Complete one prompt or many, as text or as ids; one output a prompt, in their order.
+
+        A text prompt is encoded with one BOS before it and nothing else; ids are taken as they are. `params` is one for
+        all, or one a prompt. Raises RequestError for an empty prompt, one that leaves no room in the context, or an id
+        outside the vocabulary; then nothing has run.
+        """
+        several = _as_prompts(prompts)
+        each = [params or SamplingParams()] * len(several) if not isinstance(params, Sequence) else list(params)
+        if len(each) != len(several):
+            raise RequestError(f"{len(several)} prompts but {len(each)} SamplingParams; give one for all or one for each")
+        completions = [self._completion(prompt, one) for prompt, one in zip(several, each, strict=True)]
+        self._run(completions)
+        return [completion.output() for completion in completions]
+
+    def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Iterator[Delta]:
+        """Like `generate` for one prompt, a Delta a token; joined, their texts are `generate`'s text."""
+        return self._stream(self._completion(prompt, params or SamplingParams()))
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        safe_prompt: bool = False,
+    ) -> list[RequestOutput]:
+        """Answer one conversation or many, of OpenAI-shaped messages; one output each.
+
+        Tool calls stand in `.outputs[0].tool_calls` and not in its text. `safe_prompt` puts the paper's guardrail before
+        the system prompt. What normalisation changed is in `notes`. Raises ChatError for what no template can hold.
+        """
+        single = len(messages) == 0 or isinstance(messages[0], Mapping)
+        conversations: Sequence[Any] = [messages] if single else messages
+        completions = [self._reply(turns, params or SamplingParams(), tools, safe_prompt) for turns in conversations]
+        self._run(completions)
+        return [self._with_calls(completion.output()) for completion in completions]
+
+    def stream_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        safe_prompt: bool = False,
+    ) -> Iterator[Delta]:
+        """Like `chat` for one conversation, a Delta a token. Text streams as it comes, that of a tool call too; the last
+        delta's output has the calls parsed."""
+        for delta in self._stream(self._reply(messages, params or SamplingParams(), tools, safe_prompt)):
+            yield Delta(delta.text, self._with_calls(delta.output)) if delta.finished else delta
+
+    @torch.inference_mode()
+    def logits(self, ids: Sequence[int]) -> Tensor:
+        """fp32 logits `[n, vocab]` of `ids`, each row the same bits that generation sees. Raises RequestError."""
+        self._check_ids(ids)
+        if len(ids) > self.max_model_len:
+            raise RequestError(f"{len(ids):,} ids are more than max_model_len {self.max_model_len:,}")
+        config, chunk = self.model.config, self._chunk
+        slots = ring_slots(config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, len(ids))
+        pool = PagePool(config, slots, dtype=self.model.dtype, device=self.model.device)
+        ring, rows = PageRing(pool, slots, config.sliding_window), []
+        for start in range(0, len(ids), chunk):
+            end = min(start + chunk, len(ids))
+            ring.extend(end)
+            rows.append(self.model(TokenBatch.pack([Span(ids[start:end], start, ring.table, "all")]), pool))
+            ring.retire(end)
+        return torch.cat(rows)
+
+    def _pool(self, max_num_seqs: int) -> PagePool:
+        """Pages for every sequence at its longest, or as many as memory has, but for one sequence at the least."""
+        config = self.model.config
+        each = ring_slots(config.sliding_window, self._chunk, DEFAULT_PAGE_TOKENS, self.max_model_len)
+        page = 2 * config.n_layers * DEFAULT_PAGE_TOKENS * config.n_kv_heads * config.head_dim * self.model.dtype.itemsize
+        there = available_bytes(self.model.device)
+        pages = each * max_num_seqs if there is None else min(each * max_num_seqs, int(_CACHE_SHARE * there) // page)
+        return PagePool(config, max(each, pages), dtype=self.model.dtype, device=self.model.device)
+
+    def _completion(self, prompt: str | Sequence[int], params: SamplingParams) -> Completion:
+        text = prompt if isinstance(prompt, str) else None
+        if isinstance(prompt, str):
+            if not prompt:
+                raise RequestError("the prompt is empty; give at least one character")
+            ids = self._tokenizer_for("text prompts").encode(prompt, bos=True)
+        else:
+            ids = list(prompt)
+        return Completion(self._request(ids, params), self.tokenizer, prompt=text, context_ids=ids, notes=self._warnings(ids))
+
+    def _reply(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        params: SamplingParams,
+        tools: Sequence[Mapping[str, Any]] | None,
+        safe_prompt: bool,
+    ) -> Completion:
+        tokenizer = self._tokenizer_for("chat")
+        rendered = chat.render(tokenizer, guardrail.with_safe_prompt(messages) if safe_prompt else messages, tools)
+        notes = rendered.notes + self._warnings(rendered.ids)
+        return Completion(self._request(rendered.ids, params), tokenizer, context_ids=rendered.prefix_ids, notes=notes)
+
+    def _request(self, ids: Sequence[int], params: SamplingParams) -> Request:
+        self._check_ids(ids)
+        if len(ids) >= self.max_model_len:
+            raise RequestError(
+                f"the prompt has {len(ids):,} tokens, which leaves no room for an answer within max_model_len "
+                f"{self.max_model_len:,}; shorten it or raise max_model_len"
+            )
+        if params.stop and self.tokenizer is None:
+            raise RequestError("stop strings need a tokenizer, and this model folder has none; use stop_token_ids")
+        return Request.make(ids, params, self.max_model_len, self.tokenizer.eos_id if self.tokenizer else None)
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if not ids:
+            raise RequestError("the prompt is empty; give at least one token")
+        vocabulary = self.model.config.vocab_size
+        for id in ids:
+            if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < vocabulary:
+                raise RequestError(f"{id!r} is not a token id of this model; ids are integers from 0 to {vocabulary - 1}")
+
+    def _tokenizer_for(self, use: str) -> Tokenizer:
+        if self.tokenizer is None:
+            raise TokenizerError(f"{use} needs a tokenizer, and this model folder has none; add its tokenizer.model or pass ids")
+        return self.tokenizer
+
+    def _warnings(self, ids: Sequence[int]) -> list[str]:
+        trained = self.checkpoint.trained_context
+        if trained is None or len(ids) <= trained:
+            return []
+        config = self.model.config
+        window = config.sliding_window
+        reach = f", and in theory can carry information over {config.n_layers * window:,}" if window else ""
+        return [
+            f"the prompt has {len(ids):,} tokens: this model was trained at {trained:,}, is configured for "
+            f"{self.checkpoint.max_positions or self.max_model_len:,}{reach}; expect worse answers past what it was trained at"
+        ]
+
+    def _run(self, completions: Sequence[Completion]) -> None:
+        for _ in self._follow(completions):
+            pass
+
+    def _stream(self, completion: Completion) -> Iterator[Delta]:
+        for text in self._follow([completion]):
+            yield Delta(text, completion.output())
+
+    def _follow(self, completions: Sequence[Completion]) -> Iterator[str]:
+        """Drive the engine until all of `completions` have ended; yields the text each token makes final."""
+        of = {id(completion.request): completion for completion in completions}
+        for completion in completions:
+            self.engine.add(completion.request)
+        try:
+            while any(completion.request.finish_reason is None for completion in completions):
+                for request in self.engine.step():
+                    if (advanced := of.get(id(request))) is not None:
+                        text = advanced.advance()
+                        if isinstance(advanced.stop_reason, str):
+                            self.engine.cancel(request)
+                        yield text
+        finally:
+            for completion in completions:
+                self.engine.cancel(completion.request)
+
+    def _with_calls(self, output: RequestOutput) -> RequestOutput:
+        assert self.tokenizer is not None
+        for completion in output.outputs:
+            if completion.stop_reason is None:
+                parsed = chat.parse(self.tokenizer, completion.token_ids)
+                if parsed.tool_calls:
+                    completion.text, completion.tool_calls = parsed.content, parsed.tool_calls
+        return output
+
+
+def _as_prompts(prompts: Any) -> list[str | Sequence[int]]:
+    if isinstance(prompts, str):
+        return [prompts]
+    several = list(prompts)
+    if not several:
+        raise RequestError("the prompt is empty; give at least one token")
+    return [several] if isinstance(several[0], int) else several

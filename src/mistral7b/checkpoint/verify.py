@@ -1,0 +1,135 @@
+"""verify: everything that can be said about a model on disk without running it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mistral7b.checkpoint.configs import OWN, read_object
+from mistral7b.checkpoint.finite import scan
+from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
+from mistral7b.checkpoint.identity import identify
+from mistral7b.checkpoint.manifest import FileHash, hash_files
+from mistral7b.checkpoint.report import Check, Report
+from mistral7b.checkpoint.source import TensorSource
+from mistral7b.checkpoint.verify_files import check_formats, check_hashes, check_tokenizer, files_of
+from mistral7b.errors import CheckpointError, ConfigError, Mistral7BError, TokenizerError
+
+Progress = Callable[[str, int, int], None]  # (check, bytes read, bytes in all)
+
+CHECKS = ("config", "variant", "tokenizer", "tensors", "finite", "hashes", "formats")
+
+
+def verify(
+    path: Path,
+    *,
+    force: bool = False,
+    manifest: Path | None = None,
+    hashes: bool = True,
+    progress: Progress | None = None,
+) -> Report:
+    """Checks the model at `path`, a folder or a .gguf file, and never raises for what is wrong with it.
+
+    config (what was read: theta, window, origin), variant (which published model the weights are), tokenizer (vocabulary,
+    published file or not), tensors (all names and shapes), finite (no NaN, no Inf), hashes (against `manifest`, or the
+    manifest.json beside the model), formats (what else stands there). A check that cannot be made because another failed is
+    skipped; without `hashes` no file is hashed. With `force` contradictions pass and are noted.
+    """
+    checkpoint, opened = _open(path, force)
+    checks = [opened]
+    files: dict[str, FileHash] = {}
+    try:
+        if hashes:
+            paths = files_of(path)
+            files = hash_files(paths, _meter(progress, "hashes", sum(file.stat().st_size for file in paths)))
+        checks.append(check_hashes(path, files, manifest, wanted=hashes))
+    except (CheckpointError, OSError) as error:
+        checks.append(Check("hashes", "fail", str(error)))
+    variant, dtypes = None, dict[str, int]()
+    if checkpoint is not None:
+        identity = identify(checkpoint, files)
+        variant = identity.variant.name if identity.variant is not None else None
+        checks.append(Check("variant", "fail" if identity.faults else "pass", identity.detail))
+        checks.append(check_tokenizer(checkpoint, force=force))
+        checks += _tensors(checkpoint, dtypes, progress)
+    checks.append(check_formats(path))
+    return Report(
+        name=path.resolve().name,
+        checks=_in_order(checks),
+        config=checkpoint.config if checkpoint is not None else None,
+        variant=variant,
+        dtypes=dtypes,
+        files=files,
+        training=_training(path),
+        notes=tuple(checkpoint.notes) if checkpoint is not None else (),
+    )
+
+
+def _open(path: Path, force: bool) -> tuple[Checkpoint | None, Check]:
+    """The recognised model, and the check "config", or the one that the fault belongs to."""
+    try:
+        checkpoint = open_checkpoint(path, force=force)
+    except CheckpointError as error:
+        return None, Check("tensors", "fail", str(error))
+    except TokenizerError as error:
+        return None, Check("tokenizer", "fail", str(error))
+    except Mistral7BError as error:
+        return None, Check("config", "fail", str(error))
+    read = [note for note in checkpoint.notes if note.startswith(("read ", "rope_theta ", "forced: "))]
+    return checkpoint, Check("config", "pass", "; ".join(read))
+
+
+def _tensors(checkpoint: Checkpoint, dtypes: dict[str, int], progress: Progress | None) -> list[Check]:
+    """The checks "tensors" and "finite"; `dtypes` receives how many tensors are stored in each type."""
+    checks: list[Check] = []
+    try:
+        with open_source(checkpoint, mapped=False) as source:
+            names = source.names()
+            dtypes |= Counter(str(source.dtype(name)).removeprefix("torch.") for name in names)
+            stored = ", ".join(f"{n} {kind}" for kind, n in dtypes.items())
+            checks.append(Check("tensors", "pass", f"all {len(names)} tensors in the shapes the config asks for: {stored}"))
+            checks.append(_finite(source, progress))
+    except CheckpointError as error:
+        checks.append(Check("finite" if checks else "tensors", "fail", str(error)))
+    return checks
+
+
+def _finite(source: TensorSource, progress: Progress | None) -> Check:
+    sizes = [math.prod(source.shape(name)) * source.dtype(name).itemsize for name in source.names()]
+    bad = scan(source, _meter(progress, "finite", sum(sizes)))
+    if not bad:
+        return Check("finite", "pass", "every weight is a finite number")
+    first = bad[0]
+    others = f"; {len(bad) - 1} more tensors are not finite" if len(bad) > 1 else ""
+    return Check("finite", "fail", f"{first.name} holds {first.nan} NaN and {first.inf} Inf of {first.total:,} weights{others}")
+
+
+def _in_order(checks: list[Check]) -> tuple[Check, ...]:
+    """One check a name of CHECKS; those that were not made are skipped because of the first that failed."""
+    made = {check.name: check for check in checks}
+    failed = next((name for name in CHECKS if name in made and made[name].status == "fail"), None)
+    return tuple(made.get(name) or Check(name, "skip", f"not checked, because {failed} failed") for name in CHECKS)
+
+
+def _training(path: Path) -> dict[str, Any] | None:
+    """The "training" object of mistral7b.json: how the model was made."""
+    try:
+        found = read_object(path / OWN).get("training") if (path / OWN).is_file() else None
+    except ConfigError:
+        return None  # the config check says what is wrong with the file
+    return found if isinstance(found, dict) else None
+
+
+def _meter(progress: Progress | None, check: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def read(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        if progress is not None:
+            progress(check, done, total)
+
+    return read

@@ -1,0 +1,69 @@
+"""An answer as a JSON object, and as the one line about it that ends a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mistral7b.cli.opening import Opened
+
+if TYPE_CHECKING:
+    from mistral7b.outputs import CompletionOutput, Logprob, RequestOutput
+
+
+def answer_json(output: RequestOutput, opened: Opened, seed: int | None) -> dict[str, Any]:
+    """The object of --json: seconds in `timing`, natural logarithms in `logprobs`, `seed` null where nothing was drawn."""
+    completion, timing = output.outputs[0], output.timing
+    prompt_tokens, tokens = len(output.prompt_token_ids), len(completion.token_ids)
+    answer: dict[str, Any] = {
+        "text": completion.text,
+        "token_ids": completion.token_ids,
+        "finish_reason": completion.finish_reason,
+        "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens},
+        "timing": {
+            "load_s": opened.load_s,
+            "first_token_s": timing.first_token_s,
+            "decode_s": timing.decode_s,
+            "tokens_per_s": timing.tokens_per_second(tokens),
+        },
+        "seed": seed,
+        "model": opened.to_json(),
+        "notes": [*opened.checkpoint.notes, *output.notes],
+    }
+    if completion.tool_calls:
+        answer["tool_calls"] = calls_json(completion)
+    if completion.logprobs is not None:
+        chosen = zip(completion.token_ids, completion.logprobs, strict=True)
+        answer["logprobs"] = [_logprobs_json(id, ranked) for id, ranked in chosen]
+    return answer
+
+
+def calls_json(completion: CompletionOutput) -> list[dict[str, Any]]:
+    """Tool calls as an assistant message of the OpenAI API holds them."""
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in completion.tool_calls
+    ]
+
+
+def summary(output: RequestOutput, *, seed: int | None) -> str:
+    """Tokens, time to first token, speed, why it ended, and the seed to have it again."""
+    completion, timing = output.outputs[0], output.timing
+    tokens = len(completion.token_ids)
+    speed = timing.tokens_per_second(tokens)
+    parts = [
+        f"{len(output.prompt_token_ids):,} + {tokens:,} tokens",
+        f"first after {timing.first_token_s:.2f} s",
+        f"{speed:,.1f} tokens/s" if speed is not None else "no speed to state",
+        f"finish reason: {completion.finish_reason or 'stopped'}",
+        *([f"seed {seed}"] if seed is not None else []),
+    ]
+    return ", ".join(parts)
+
+
+def _logprobs_json(id: int, ranked: dict[int, Logprob]) -> dict[str, Any]:
+    likeliest = sorted(ranked.items(), key=lambda item: item[1].rank)
+    return _logprob_json(id, ranked[id]) | {"top": [_logprob_json(other, held) for other, held in likeliest]}
+
+
+def _logprob_json(id: int, held: Logprob) -> dict[str, Any]:
+    return {"token_id": id, "token": held.decoded_token, "logprob": held.logprob, "rank": held.rank}

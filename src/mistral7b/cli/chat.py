@@ -1,0 +1,140 @@
+"""`chat`: a conversation, at a terminal or through a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mistral7b.cli import options
+from mistral7b.cli.answers import answer_json, summary
+from mistral7b.cli.conversation import Conversation, read_tools
+from mistral7b.cli.help import examples
+from mistral7b.cli.opening import Opened, open_model
+from mistral7b.cli.terminal import emit, note, tell, write
+from mistral7b.engine.params import SamplingParams
+from mistral7b.errors import RequestError
+
+if TYPE_CHECKING:
+    from mistral7b.outputs import RequestOutput
+
+EXAMPLES = examples(
+    "mistral7b chat -m v0.3-instruct",
+    'echo "Name three rivers." | mistral7b chat -m v0.3-instruct --system "Be brief."',
+    "mistral7b chat -m v0.3-instruct --tools weather.json --greedy",
+)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A model and how it answers a conversation."""
+
+    opened: Opened
+    params: SamplingParams
+    safe_prompt: bool
+    quiet: bool
+
+    def reply(
+        self, conversation: Conversation, write: Callable[[str], None], stopped: Callable[[], bool] = lambda: False
+    ) -> RequestOutput:
+        """Answer the conversation, hand the text to `write` as it comes, and add the answer; ends early once `stopped`."""
+        deltas = self.opened.llm.stream_chat(
+            conversation.messages, self.params, tools=conversation.tools, safe_prompt=self.safe_prompt
+        )
+        with closing(deltas):
+            for delta in deltas:
+                write(delta.text)
+                if stopped():
+                    break
+        conversation.answered(delta.output)
+        return delta.output
+
+    def reseeded(self) -> Chat:
+        """The same, drawing other random numbers."""
+        assert self.params.seed is not None
+        return replace(self, params=replace(self.params, seed=(self.params.seed + 1) % 2**64))
+
+    @property
+    def seed(self) -> int | None:
+        """The seed, where anything is drawn."""
+        return self.params.seed if self.params.temperature > 0 else None
+
+
+def chat(
+    system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help="System prompt.", rich_help_panel="Chat")] = None,
+    safe_prompt: Annotated[
+        bool, typer.Option("--safe-prompt", help="Put the paper's guardrail before the system prompt.", rich_help_panel="Chat")
+    ] = False,
+    tools: Annotated[
+        Path | None,
+        typer.Option(
+            "--tools", metavar="FILE", help="Tools to offer: a JSON list, as in the OpenAI API.", rich_help_panel="Chat"
+        ),
+    ] = None,
+    max_tokens: options.MaxTokens = 1024,
+    temperature: options.Temperature = None,
+    greedy: options.Greedy = False,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Through a pipe: one JSON object an answer.", rich_help_panel="Output")
+    ] = False,
+    quiet: options.Quiet = False,
+    model: options.Model = "tiny",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    max_model_len: options.MaxModelLen = None,
+    variant: options.VariantName = None,
+    force: options.Force = False,
+) -> None:
+    """Talk with a model.
+
+    At a terminal /help lists the commands, Ctrl-C stops a reply and Ctrl-D quits. Through a pipe each line is a message of
+    one conversation, as it stands, and is answered in turn; when the model calls a tool, the next line is the result.
+    """
+    params = SamplingParams(
+        temperature=options.temperature_of(temperature, greedy, top_p, top_k), top_p=1.0 if top_p is None else top_p,
+        top_k=top_k or 0, seed=options.seed_of(seed), max_tokens=max_tokens, stop=stop or (),
+    )  # fmt: skip
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    if interactive and as_json:
+        raise RequestError("--json is for a pipe: echo hello | mistral7b chat --json")
+    conversation = Conversation(system=system, tools=read_tools(tools) if tools else None)
+    opened = open_model(
+        model, dtype=dtype, device=device, max_model_len=max_model_len, variant=variant, force=force, quiet=quiet or as_json
+    )
+    if not opened.chats:
+        note(f"{model} is a base model: it continues text and was not trained to chat; expect odd answers")
+    talk = Chat(opened, params, safe_prompt, quiet or as_json)
+    if interactive:
+        from mistral7b.cli.session import Session
+
+        Session(talk, conversation).run()
+    else:
+        answer_lines(talk, conversation, as_json=as_json)
+
+
+def answer_lines(talk: Chat, conversation: Conversation, *, as_json: bool) -> None:
+    """Answer stdin line by line; empty lines say nothing."""
+    for line in sys.stdin:
+        if not (text := line.removesuffix("\n")).strip():
+            continue
+        conversation.add(text)
+        if conversation.pending:
+            continue
+        if as_json:
+            emit(answer_json(talk.reply(conversation, lambda _: None), talk.opened, talk.seed))
+            continue
+        output = talk.reply(conversation, write)
+        write("\n")
+        for told in output.notes:
+            note(told)
+        if not talk.quiet:
+            tell(summary(output, seed=talk.seed))

@@ -1,0 +1,91 @@
+"""The command `mistral7b`: its verbs, and one line on stderr for whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from mistral7b import __version__
+from mistral7b.cli import chat, generate, models, verify
+from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
+from mistral7b.cli.terminal import note, one_line
+from mistral7b.errors import Mistral7BError
+
+ERROR, INTERRUPTED = 2, 130
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")  # how torch puts it
+
+app = typer.Typer(
+    cls=Verbs, add_completion=False, rich_markup_mode=None, invoke_without_command=True, context_settings=CONTEXT_SETTINGS,
+    epilog=examples('mistral7b generate "Once upon a time"', "mistral7b generate --help"),
+)  # fmt: skip
+for verb, epilog in (
+    (generate.generate, generate.EXAMPLES),
+    (chat.chat, chat.EXAMPLES),
+    (models.convert, models.CONVERT_EXAMPLES),
+    (verify.verify, verify.EXAMPLES),
+    (models.download, models.DOWNLOAD_EXAMPLES),
+):
+    app.command(cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Mistral 7B as one system: the published models, from any checkpoint, computed exactly.
+
+    A small model of the same architecture, tiny, travels with it and answers where no other is named.
+    """
+    if version:
+        print(f"mistral7b {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line `args` (default: the program's own) and return its exit status: 0; 1 for a reader that went away;
+    2 for an error, told in one line; 130 for Ctrl-C. Only a mistake of ours raises."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            status = get_command(app).main(args, prog_name="mistral7b", standalone_mode=False)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            if (line := _explain(error)) is None:
+                raise
+            status = _fail(line)
+    if status == INTERRUPTED:
+        print("\nmistral7b: stopped", file=sys.stderr)
+    return status if isinstance(status, int) else 0
+
+
+def _explain(error: BaseException) -> str | None:
+    """One line for what a user, or the machine, can be asked to mend; None for a mistake of ours."""
+    if isinstance(error, Mistral7BError):
+        return str(error)
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        page = context.command_path if context is not None else "mistral7b"
+        return f"{error.format_message().rstrip('.')}. Try '{page} --help'"
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{where}{error.strerror or error}"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY)):
+        return "memory ran out; a shorter --max-model-len or a narrower --dtype needs less"
+    return None
+
+
+def _fail(line: str) -> int:
+    print(f"mistral7b: error: {one_line(line)}", file=sys.stderr)
+    return ERROR
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    note(str(message))

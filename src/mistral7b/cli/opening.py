@@ -1,0 +1,74 @@
+"""A model opened for a verb: found, loaded under a progress bar, and what was read told in a few lines."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mistral7b.cli.terminal import GIGABYTE, progress, tell
+from mistral7b.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from mistral7b.api import LLM
+    from mistral7b.checkpoint.folder import Checkpoint
+
+
+@dataclass(frozen=True)
+class Opened:
+    """`name` is what the user called it; `load_s` the seconds until it could answer; `variant` the published model it is."""
+
+    llm: LLM
+    name: str
+    load_s: float
+    variant: str | None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return self.llm.checkpoint
+
+    @property
+    def chats(self) -> bool:
+        """Whether it was trained to chat; an own model says so by its name or by carrying a chat template."""
+        if self.variant is not None:
+            return VARIANTS[self.variant].instruct
+        path = self.checkpoint.path
+        named = any(word in path.name.lower() for word in ("instruct", "chat"))
+        return named or (path / "chat_template.jinja").is_file()
+
+    def to_json(self) -> dict[str, Any]:
+        """What a script may want to record beside an answer."""
+        return {
+            "name": self.name,
+            "variant": self.variant,
+            "format": self.checkpoint.format,
+            "dtype": str(self.llm.model.dtype).removeprefix("torch."),
+            "device": str(self.llm.model.device),
+            "max_model_len": self.llm.max_model_len,
+            "config": self.checkpoint.config.to_params(),
+        }
+
+
+def open_model(
+    model: str, *, dtype: str, device: str, max_model_len: int | None, variant: str | None, force: bool, quiet: bool
+) -> Opened:
+    """The model, ready to answer one request at a time; unless `quiet`, what was read goes to stderr."""
+    from mistral7b.api import LLM
+    from mistral7b.store.names import resolve
+
+    with progress(f"fetching {model}") as fetched:
+        path = resolve(model, progress=fetched)
+    started = time.perf_counter()
+    with progress(f"loading {model}", from_bytes=GIGABYTE) as loaded:
+        llm = LLM(
+            path, dtype=dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant, force=force,
+            progress=loaded,
+        )  # fmt: skip
+    found = llm.checkpoint.variant
+    opened = Opened(llm, model, time.perf_counter() - started, variant or (found.name if found else None))
+    if not quiet:
+        about = opened.to_json()
+        tell(f"{model}: {about['format']}, {about['dtype']} on {about['device']}, context {about['max_model_len']:,} tokens")
+        for line in llm.checkpoint.notes:
+            tell(f"  {line}")
+    return opened

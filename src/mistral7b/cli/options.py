@@ -1,0 +1,86 @@
+"""Options that several verbs share, and the sampling parameters they make."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Literal
+
+import typer
+
+from mistral7b.errors import RequestError
+
+# What mistral-inference's own `mistral-chat` uses: alive, and on topic. 1.0, the library's default, is the distribution as
+# trained, which rambles; greedy repeats itself.
+TEMPERATURE = 0.7
+
+_MODEL, _SAMPLING, _OUTPUT = "Model", "Sampling", "Output"
+_SHOWN_SEED = 32  # bits of a seed drawn here: short enough to type again
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", metavar="NAME", help="tiny, a folder, a .gguf file, v0.1 to v0.3-instruct, or a hub id.",
+                 rich_help_panel=_MODEL),
+]  # fmt: skip
+Dtype = Annotated[
+    Literal["auto", "bfloat16", "float16", "float32"],
+    typer.Option("--dtype", metavar="TYPE", help="auto (as stored), bfloat16, float16 or float32.", rich_help_panel=_MODEL),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="cpu, cuda, ...; auto takes a GPU if there is one.", rich_help_panel=_MODEL),
+]
+MaxModelLen = Annotated[
+    int | None,
+    typer.Option("--max-model-len", metavar="N", help="Context in tokens, prompt and answer together; default: the model's.",
+                 rich_help_panel=_MODEL),
+]  # fmt: skip
+VariantName = Annotated[
+    str | None,
+    typer.Option("--variant", metavar="NAME", help="The published model this should be, such as v0.3; checked.",
+                 rich_help_panel=_MODEL),
+]  # fmt: skip
+Force = Annotated[
+    bool, typer.Option("--force", help="Load parts that contradict each other, or that may not fit.", rich_help_panel=_MODEL)
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", "-t", metavar="T", help=f"0 is greedy; default: {TEMPERATURE}.", rich_help_panel=_SAMPLING),
+]
+Greedy = Annotated[bool, typer.Option("--greedy", help="Always the likeliest token: --temperature 0.", rich_help_panel=_SAMPLING)]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens that hold P of the probability.",
+                 rich_help_panel=_SAMPLING),
+]  # fmt: skip
+TopK = Annotated[
+    int | None, typer.Option("--top-k", metavar="K", help="Sample from the K likeliest tokens.", rich_help_panel=_SAMPLING)
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="The same seed gives the same text.", rich_help_panel=_SAMPLING)
+]
+MaxTokens = Annotated[
+    int, typer.Option("--max-tokens", "-n", metavar="N", help="End after N tokens.", show_default=True, rich_help_panel=_SAMPLING)
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", metavar="TEXT", help="End before TEXT; may be given several times.", rich_help_panel=_SAMPLING),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only the answer: nothing about what was read or how fast.", rich_help_panel=_OUTPUT)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=_OUTPUT)]
+
+
+def temperature_of(temperature: float | None, greedy: bool, top_p: float | None, top_k: int | None) -> float:
+    """The temperature meant; RequestError if --greedy stands beside an option it would leave without effect."""
+    if not greedy:
+        return TEMPERATURE if temperature is None else temperature
+    for name, given in (("--temperature", temperature or None), ("--top-p", top_p), ("--top-k", top_k)):
+        if given is not None:
+            raise RequestError(f"--greedy and {name} contradict each other; leave out one of them")
+    return 0.0
+
+
+def seed_of(seed: int | None) -> int:
+    """`seed`, or a fresh one, which can then be shown so that the text can be had again."""
+    return secrets.randbits(_SHOWN_SEED) if seed is None else seed

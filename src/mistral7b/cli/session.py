@@ -1,0 +1,182 @@
+"""Session: the chat at a terminal. It reads turns and commands, streams replies, and lets no mistake end the program."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from mistral7b.cli.answers import summary
+from mistral7b.cli.chat import Chat
+from mistral7b.cli.conversation import Conversation, Message, read_tools
+from mistral7b.cli.terminal import BOLD, CYAN, RED, YELLOW, note, one_line, paint, table, tell, write
+from mistral7b.errors import ChatError, Mistral7BError, RequestError
+
+FENCE = '"""'
+COMMANDS = {
+    "/help": "this list",
+    "/history": "the conversation so far",
+    "/regen": "answer the last message again, differently",
+    "/reset": "forget the conversation; system prompt and tools stay",
+    "/system TEXT": "set the system prompt; without TEXT, remove it",
+    "/tools FILE": "offer the tools of a JSON file; without FILE, none",
+    "/save FILE": "write the conversation as JSON messages",
+    "/load FILE": "go on with a saved conversation",
+    "/quit": "leave; Ctrl-D does too",
+}
+HINTS = 'Several lines: end a line with \\ or put them between lines of """. A message that begins with /: write //.'
+ROLES = {"system": "magenta", "user": "cyan", "assistant": "green", "tool": "yellow"}
+
+
+class Session:
+    """Talks until the end of input; `read` shows its argument and returns a line, as `input` does."""
+
+    def __init__(self, talk: Chat, conversation: Conversation, read: Callable[[str], str] = input) -> None:
+        self.talk = talk
+        self.conversation = conversation
+        self.read = read
+
+    def run(self) -> None:
+        """Read and answer until /quit or Ctrl-D."""
+        with suppress(ImportError):
+            import readline  # noqa: F401  (gives input() a history and line editing)
+        tell("/help lists the commands, Ctrl-C stops a reply, Ctrl-D quits")
+        while True:
+            try:
+                line = read_turn(self.read, self._prompt())
+            except EOFError:
+                print()
+                return
+            except KeyboardInterrupt:
+                print()
+                continue
+            if line.strip() in ("/quit", "/exit"):
+                return
+            try:
+                self._take(line)
+            except Mistral7BError as error:
+                tell(one_line(str(error)), RED)
+
+    def _take(self, line: str) -> None:
+        if line.startswith("/") and not line.startswith("//"):
+            name, _, rest = line.partition(" ")
+            command = getattr(self, f"_on_{name[1:]}", None)
+            if command is None:
+                raise ChatError(f"there is no {name}; /help lists the commands")
+            command(rest.strip())
+        elif line.strip() or self.conversation.pending:
+            self.conversation.add(line.removeprefix("/") if line.startswith("//") else line)
+            self._answer()
+
+    def _answer(self) -> None:
+        """Reply, unless a tool call still waits for its result."""
+        if not self.conversation.pending:
+            try:
+                with stoppable() as stopped:
+                    output = self.talk.reply(self.conversation, write, stopped)
+            except KeyboardInterrupt:
+                tell("\nstopped", YELLOW)
+                return
+            except RequestError as error:
+                self.conversation.take_back()
+                raise RequestError(f"{error}; /reset starts afresh") from None
+            except ChatError:
+                self.conversation.take_back()
+                raise
+            print()
+            for line in output.notes:
+                note(line)
+            if not self.talk.quiet:
+                tell(summary(output, seed=self.talk.seed))
+        if pending := self.conversation.pending:
+            call = pending[0]["function"]
+            tell(f"{call['name']}({call['arguments']}) waits for its result; type it", YELLOW)
+
+    def _prompt(self) -> str:
+        # readline counts what stands between \1 and \2 as taking no room.
+        mark = "result › " if self.conversation.pending else "› "
+        styled = paint(mark, BOLD, CYAN, stream=sys.stdout)
+        start, _, end = styled.partition(mark)
+        return f"\1{start}\2{mark}\1{end}\2" if start else mark
+
+    def _on_help(self, _: str) -> None:
+        table([[(name, "bold"), (meaning, "")] for name, meaning in COMMANDS.items()])
+        tell(HINTS)
+
+    def _on_history(self, _: str) -> None:
+        rows = [
+            [(message["role"], ROLES.get(message["role"], "")), (_said(message), "")] for message in self.conversation.messages
+        ]
+        if not rows:
+            raise ChatError("nothing has been said yet")
+        table(rows)
+
+    def _on_regen(self, _: str) -> None:
+        self.conversation.unanswer()
+        self.talk = self.talk.reseeded()
+        self._answer()
+
+    def _on_reset(self, _: str) -> None:
+        self.conversation.reset()
+        tell("the conversation is empty")
+
+    def _on_system(self, text: str) -> None:
+        self.conversation.set_system(text)
+        tell("the system prompt is set" if text else "there is no system prompt")
+
+    def _on_tools(self, file: str) -> None:
+        self.conversation.tools = read_tools(_path(file)) if file else None
+        tell(f"{len(self.conversation.tools or ())} tools offered")
+
+    def _on_save(self, file: str) -> None:
+        self.conversation.save(_path(file))
+        tell(f"{len(self.conversation.messages)} messages written to {file}")
+
+    def _on_load(self, file: str) -> None:
+        self.conversation.load(_path(file))
+        tell(f"{len(self.conversation.messages)} messages read from {file}; /history shows them")
+
+
+def read_turn(read: Callable[[str], str], prompt: str) -> str:
+    """One message: a line, lines that end in a backslash and the one after them, or what stands between lines of \"\"\"."""
+    line = read(prompt)
+    if line.startswith(FENCE):
+        block = line.removeprefix(FENCE)
+        while not block.endswith(FENCE):
+            block += "\n" + read("… ")
+        return block.removesuffix(FENCE).strip("\n")
+    while line.endswith("\\"):
+        line = line[:-1] + "\n" + read("… ")
+    return line
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """While open, Ctrl-C only asks: the reply ends after the token in work, with everything in order. A second one insists."""
+    asked = False
+
+    def ask(_: int, __: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _said(message: Message) -> str:
+    calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls") or ()]
+    return "\n".join([message.get("content") or "", *calls]).strip()
+
+
+def _path(file: str) -> Path:
+    if not file:
+        raise ChatError("name a file")
+    return Path(file).expanduser()

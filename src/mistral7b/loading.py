@@ -1,0 +1,109 @@
+"""Loading: a model's name to a network that computes, with the checks that come before a weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mistral7b.checkpoint import fit, pairing
+from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
+from mistral7b.checkpoint.load import load_weights, stored_dtype
+from mistral7b.errors import MemoryFitError, RequestError
+from mistral7b.model.pages import DEFAULT_PAGE_TOKENS
+from mistral7b.model.transformer import Transformer
+from mistral7b.store.names import resolve
+from mistral7b.tokens.tokenizer import Tokenizer
+from mistral7b.variants import TokenizerVersion
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+# A context nobody states: what the published models are configured for.
+_DEFAULT_POSITIONS = 32_768
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to compute, and what was read on the way."""
+
+    model: Transformer
+    tokenizer: Tokenizer | None
+    checkpoint: Checkpoint
+
+
+def load(
+    model: str | Path = "tiny",
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "auto",
+    variant: str | None = None,
+    tokenizer_version: TokenizerVersion | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Loaded:
+    """Load a model by whatever name `store` resolves: "tiny", a folder, a .gguf file, a hub id, a variant.
+
+    `dtype` "auto" keeps what the file holds, `device` "auto" takes the GPU if there is one. `variant` is the published
+    model the caller believes it is. Parts that contradict each other raise MismatchError unless `force`; other errors are
+    those of `store`, `checkpoint` and `tokens`. `progress` is called with (bytes loaded, bytes in all).
+    """
+    checkpoint = open_checkpoint(resolve(model), force=force)
+    tokenizer = Tokenizer.load(checkpoint.tokenizer, tokenizer_version) if checkpoint.tokenizer else None
+    vocabulary = tokenizer.vocab_size if tokenizer else None
+    notes = pairing.check(checkpoint.config, tokenizer_vocab=vocabulary, variant=variant, force=force)
+    network = _network(checkpoint, pick_dtype(dtype, checkpoint), pick_device(device), progress)
+    return Loaded(network, tokenizer, replace(checkpoint, notes=checkpoint.notes + notes))
+
+
+def _network(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, progress: Progress | None) -> Transformer:
+    weights = load_weights(checkpoint, dtype=dtype, device=device, progress=progress)
+    with torch.device("meta"):
+        network = Transformer(checkpoint.config)
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """`device`, "auto" being the GPU if there is one; raises RequestError for one that cannot be used here."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise RequestError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    return found
+
+
+def pick_dtype(dtype: str | torch.dtype, checkpoint: Checkpoint) -> torch.dtype:
+    """`dtype`, "auto" being what the checkpoint holds; raises RequestError for a name that is none."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return stored_dtype(checkpoint)
+    if dtype not in _DTYPES:
+        raise RequestError(f"dtype must be auto, {', '.join(_DTYPES)}, not {dtype!r}")
+    return _DTYPES[dtype]
+
+
+def context_length(checkpoint: Checkpoint, asked: int | None) -> int:
+    """max_model_len: what was `asked`, or what the model is configured for. Raises RequestError past what it can use."""
+    configured = checkpoint.max_positions or _DEFAULT_POSITIONS
+    window = checkpoint.config.sliding_window
+    most = configured if window is None else max(configured, checkpoint.config.n_layers * window)
+    if asked is not None and asked > most:
+        raise RequestError(f"max_model_len {asked:,} is more than this model can use; at most {most:,}")
+    return asked or configured
+
+
+def check_fit(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, max_model_len: int, chunk: int) -> None:
+    """Raises MemoryFitError, one line with what would fit, if the model and one sequence's cache do not."""
+    problem = fit.advise(
+        checkpoint.config, dtype_bytes=dtype.itemsize, max_model_len=max_model_len, n_sequences=1,
+        page_tokens=DEFAULT_PAGE_TOKENS, chunk=chunk, device=device,
+    )  # fmt: skip
+    if problem:
+        raise MemoryFitError(f"{problem}; --force loads it nevertheless")

@@ -1,0 +1,25 @@
+"""A model small enough to answer at once and whole enough to chat: random weights under the embedded model's tokenizer."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+from mistral7b.config import ModelConfig
+from tests.checkpoint import made
+
+CONTEXT = 512
+TALKATIVE = ModelConfig(
+    dim=32, n_layers=2, head_dim=8, hidden_dim=48, n_heads=4, n_kv_heads=2, norm_eps=1e-5,
+    vocab_size=8192, rope_theta=10_000.0, sliding_window=32,
+)  # fmt: skip
+
+
+def talkative(folder: Path, *, tokenizer: bool = True) -> Path:
+    """A sharded HF folder of a context of CONTEXT tokens, with a v3 tokenizer of 8,192 ids."""
+    folder.mkdir(parents=True)
+    made.hf_sharded(folder, made.weights(TALKATIVE), TALKATIVE)
+    if tokenizer:
+        shutil.copyfile(str(files("mistral7b.models.tiny") / "tokenizer.model.v3"), folder / "tokenizer.model.v3")
+    return folder
