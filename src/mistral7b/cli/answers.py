@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mistral7b.cli.opening import Opened
+from mistral7b.engine.params import SamplingParams
 
 if TYPE_CHECKING:
     from mistral7b.outputs import CompletionOutput, Logprob, RequestOutput
 
 
-def answer_json(output: RequestOutput, opened: Opened, seed: int | None) -> dict[str, Any]:
+def answer_json(output: RequestOutput, opened: Opened, params: SamplingParams) -> dict[str, Any]:
     """The object of --json: seconds in `timing`, natural logarithms in `logprobs`, `seed` null where nothing was drawn."""
     completion, timing = output.outputs[0], output.timing
     prompt_tokens, tokens = len(output.prompt_token_ids), len(completion.token_ids)
@@ -25,7 +26,7 @@ def answer_json(output: RequestOutput, opened: Opened, seed: int | None) -> dict
             "decode_s": timing.decode_s,
             "tokens_per_s": timing.tokens_per_second(tokens),
         },
-        "seed": seed,
+        "seed": drawn_with(params),
         "model": opened.to_json(),
         "notes": [*opened.checkpoint.notes, *output.notes],
     }
@@ -33,7 +34,7 @@ def answer_json(output: RequestOutput, opened: Opened, seed: int | None) -> dict
         answer["tool_calls"] = calls_json(completion)
     if completion.logprobs is not None:
         chosen = zip(completion.token_ids, completion.logprobs, strict=True)
-        answer["logprobs"] = [_logprobs_json(id, ranked) for id, ranked in chosen]
+        answer["logprobs"] = [_logprobs_json(id, ranked, params.logprobs or 0) for id, ranked in chosen]
     return answer
 
 
@@ -45,14 +46,19 @@ def calls_json(completion: CompletionOutput) -> list[dict[str, Any]]:
     ]
 
 
-def summary(output: RequestOutput, *, seed: int | None) -> str:
+def drawn_with(params: SamplingParams) -> int | None:
+    """The seed, where anything is drawn."""
+    return params.seed if params.temperature > 0 else None
+
+
+def summary(output: RequestOutput, params: SamplingParams) -> str:
     """Tokens, time to first token, speed, why it ended, and the seed to have it again."""
     completion, timing = output.outputs[0], output.timing
-    tokens = len(completion.token_ids)
+    tokens, seed = len(completion.token_ids), drawn_with(params)
     speed = timing.tokens_per_second(tokens)
     parts = [
         f"{len(output.prompt_token_ids):,} + {tokens:,} tokens",
-        f"first after {timing.first_token_s:.2f} s",
+        f"first after {_seconds(timing.first_token_s)}",
         f"{speed:,.1f} tokens/s" if speed is not None else "no speed to state",
         f"finish reason: {completion.finish_reason or 'stopped'}",
         *([f"seed {seed}"] if seed is not None else []),
@@ -60,8 +66,12 @@ def summary(output: RequestOutput, *, seed: int | None) -> str:
     return ", ".join(parts)
 
 
-def _logprobs_json(id: int, ranked: dict[int, Logprob]) -> dict[str, Any]:
-    likeliest = sorted(ranked.items(), key=lambda item: item[1].rank)
+def _seconds(s: float) -> str:
+    return f"{1000 * s:.0f} ms" if s < 1 else f"{s:.1f} s"
+
+
+def _logprobs_json(id: int, ranked: dict[int, Logprob], n: int) -> dict[str, Any]:
+    likeliest = sorted(ranked.items(), key=lambda item: item[1].rank)[:n]
     return _logprob_json(id, ranked[id]) | {"top": [_logprob_json(other, held) for other, held in likeliest]}
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -21,7 +21,7 @@ from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError
 
 if TYPE_CHECKING:
-    from mistral7b.outputs import RequestOutput
+    from mistral7b.outputs import Delta, RequestOutput
 
 EXAMPLES = examples(
     "mistral7b chat -m v0.3-instruct",
@@ -46,7 +46,7 @@ class Chat:
         deltas = self.opened.llm.stream_chat(
             conversation.messages, self.params, tools=conversation.tools, safe_prompt=self.safe_prompt
         )
-        with closing(deltas):
+        with closing(cast("Generator[Delta]", deltas)):  # what is not run to its end is cancelled when closed
             for delta in deltas:
                 write(delta.text)
                 if stopped():
@@ -58,11 +58,6 @@ class Chat:
         """The same, drawing other random numbers."""
         assert self.params.seed is not None
         return replace(self, params=replace(self.params, seed=(self.params.seed + 1) % 2**64))
-
-    @property
-    def seed(self) -> int | None:
-        """The seed, where anything is drawn."""
-        return self.params.seed if self.params.temperature > 0 else None
 
 
 def chat(
@@ -130,11 +125,11 @@ def answer_lines(talk: Chat, conversation: Conversation, *, as_json: bool) -> No
         if conversation.pending:
             continue
         if as_json:
-            emit(answer_json(talk.reply(conversation, lambda _: None), talk.opened, talk.seed))
+            emit(answer_json(talk.reply(conversation, lambda _: None), talk.opened, talk.params))
             continue
         output = talk.reply(conversation, write)
         write("\n")
         for told in output.notes:
             note(told)
         if not talk.quiet:
-            tell(summary(output, seed=talk.seed))
+            tell(summary(output, talk.params))

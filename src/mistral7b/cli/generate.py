@@ -71,15 +71,14 @@ def generate(
     opened = open_model(
         model, dtype=dtype, device=device, max_model_len=max_model_len, variant=variant, force=force, quiet=quiet or as_json
     )
-    drawn = params.seed if params.temperature > 0 else None
     if as_json:
-        emit(answer_json(opened.llm.generate(wanted, params)[0], opened, drawn))
+        emit(answer_json(opened.llm.generate(wanted, params)[0], opened, params))
         return
     last = _stream(opened, wanted, params)
     for line in last.output.notes:
         note(line)
     if not quiet:
-        tell(summary(last.output, seed=drawn))
+        tell(summary(last.output, params))
 
 
 def read_prompt(prompt: str | None, file: Path | None, ids: str | None) -> Prompt:

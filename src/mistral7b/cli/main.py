@@ -73,7 +73,8 @@ def _explain(error: BaseException) -> str | None:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         page = context.command_path if context is not None else "mistral7b"
-        return f"{error.format_message().rstrip('.')}. Try '{page} --help'"
+        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        return f"{said}. Try '{page} --help'"
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{where}{error.strerror or error}"

@@ -25,9 +25,12 @@ DOWNLOAD_EXAMPLES = examples(
 def convert(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The model: tiny, a folder, a .gguf file or a hub id.")],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to make; for gguf the file.")],
-    to: Annotated[Literal["hf", "consolidated", "gguf"], typer.Option("--to", metavar="FORMAT", help="hf, consolidated or gguf.")],
+    to: Annotated[
+        Literal["hf", "consolidated", "gguf"], typer.Option("--to", metavar="FORMAT", help="hf, consolidated or gguf.")
+    ],
     dtype: Annotated[
-        Literal["keep", "bf16", "f16", "f32"], typer.Option("--dtype", metavar="TYPE", help="keep (bit for bit), bf16, f16 or f32.")
+        Literal["keep", "bf16", "f16", "f32"],
+        typer.Option("--dtype", metavar="TYPE", help="keep (bit for bit), bf16, f16 or f32."),
     ] = "keep",
     force: Annotated[bool, typer.Option("--force", help="Replace TARGET, and convert parts that contradict each other.")] = False,
     as_json: options.Json = False,

@@ -59,7 +59,7 @@ def open_model(
     with progress(f"fetching {model}") as fetched:
         path = resolve(model, progress=fetched)
     started = time.perf_counter()
-    with progress(f"loading {model}", from_bytes=GIGABYTE) as loaded:
+    with progress(f"loading {model}", at_least=GIGABYTE) as loaded:
         llm = LLM(
             path, dtype=dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant, force=force,
             progress=loaded,

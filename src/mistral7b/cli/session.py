@@ -90,7 +90,7 @@ class Session:
             for line in output.notes:
                 note(line)
             if not self.talk.quiet:
-                tell(summary(output, seed=self.talk.seed))
+                tell(summary(output, self.talk.params))
         if pending := self.conversation.pending:
             call = pending[0]["function"]
             tell(f"{call['name']}({call['arguments']}) waits for its result; type it", YELLOW)

@@ -6,11 +6,16 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
-Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
+
+class Progress(Protocol):
+    """Told what is done and what there is in all; `label` renames the bar."""
+
+    def __call__(self, done: int, total: int, label: str = "") -> None: ...
+
 
 GIGABYTE = 10**9
 DIM, BOLD, RED, GREEN, YELLOW, CYAN = "2", "1", "31", "32", "33", "36"
@@ -83,31 +88,29 @@ def table(rows: Sequence[Sequence[tuple[str, str]]]) -> None:
 
 
 @contextmanager
-def progress(label: str, *, from_bytes: int = 0) -> Iterator[Progress]:
-    """A bar on stderr for work of at least `from_bytes`, gone when done; nothing where stderr is no terminal."""
-    from rich import progress as bars
+def progress(label: str, *, at_least: int = 0, in_bytes: bool = True) -> Iterator[Progress]:
+    """A bar on stderr for work of `at_least` so many bytes (or steps), gone when done; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, label="": None
+        return
+    from rich import progress as rich
     from rich.console import Console
+    from rich.markup import escape
 
-    bar: bars.Progress | None = None
+    bytes_columns = (rich.DownloadColumn(), rich.TransferSpeedColumn())
+    columns = ("{task.description}", rich.BarColumn(), *(bytes_columns if in_bytes else (rich.MofNCompleteColumn(),)))
+    bar = rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    task = bar.add_task(escape(label), total=None)
 
-    def show(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None:
-            if total < from_bytes or not sys.stderr.isatty():
-                return
-            columns = ("[progress.description]{task.description}", bars.BarColumn(), bars.DownloadColumn())
-            bar = bars.Progress(
-                *columns, bars.TransferSpeedColumn(), bars.TimeRemainingColumn(), console=Console(stderr=True), transient=True
-            )
-            bar.add_task(label, total=total)
+    def show(done: int, total: int, label: str = "") -> None:
+        if total >= at_least:
             bar.start()
-        bar.update(bar.task_ids[0], completed=done, total=total)
+            bar.update(task, completed=done, total=total, description=escape(label) if label else None)
 
     try:
         yield show
     finally:
-        if bar is not None:
-            bar.stop()
+        bar.stop()
 
 
 def _finite(value: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +10,7 @@ import typer
 from mistral7b.cli import options
 from mistral7b.cli.help import examples
 from mistral7b.cli.terminal import GIGABYTE, emit, progress, table, tell
-from mistral7b.errors import RequestError
+from mistral7b.errors import CheckpointError, RequestError
 
 if TYPE_CHECKING:
     from mistral7b.checkpoint.report import Report
@@ -27,7 +25,7 @@ _ORACLES = "Oracles"
 
 
 def verify(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="tiny, a folder, a .gguf file, v0.1 to v0.3-instruct or a hub id.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="tiny, a folder, a .gguf file, a published model or a hub id.")],
     manifest: Annotated[
         Path | None, typer.Option("--manifest", metavar="FILE", help="Hashes to hold it against; default: its manifest.json.")
     ] = None,
@@ -49,13 +47,17 @@ def verify(
         typer.Option("--ppl-file", metavar="FILE", help="Text to measure perplexity on.", rich_help_panel=_ORACLES),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Write the result as JSON, to share.", rich_help_panel=_ORACLES)
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write the result as JSON, to share.", rich_help_panel=_ORACLES),
     ] = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
     as_json: options.Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Check a model.
 
-    Config, tokenizer, names and shapes of the tensors, NaN and Inf, hashes; and which published model it is. The exit status is 0 if nothing fails and 2 if something does.
+    Config, tokenizer, names and shapes of the tensors, NaN and Inf, hashes; and which published model it is. The
+    exit status is 0 if nothing fails and 2 if something does.
     """
     from mistral7b.checkpoint.verify import verify as run
     from mistral7b.store.names import resolve
@@ -69,58 +71,73 @@ def verify(
     if write_manifest:
         _write_manifest(path, as_json=as_json)
         return
-    with progress("reading", from_bytes=GIGABYTE) as read:
-        found = run(path, force=force, manifest=manifest, hashes=not no_hashes, progress=lambda _, done, total: read(done, total))
-    ran = _run_oracles(path, found, oracle_file, ppl_file, force=force) if oracles else None
-    value = found.to_json() | ({"oracles": ran} if ran is not None else {})
+    with progress("reading", at_least=GIGABYTE) as read:
+        found = run(
+            path,
+            force=force,
+            manifest=manifest,
+            hashes=not no_hashes,
+            progress=lambda check, done, total: read(done, total, check),
+        )
+    ran = _run_oracles(path, found, oracle_file, ppl_file, dtype=dtype, device=device, force=force) if oracles else None
+    value = found.to_json() | ({} if ran is None else {"oracles": ran})
+    lines = [*value["checks"], *(ran["results"] if ran else ())]
     if report is not None:
-        _write_report(report, value)
+        from mistral7b.oracles import write_report
+
+        write_report(report, value)
     if as_json:
         emit(value)
     else:
-        _show(found, ran or [])
-    if not found.ok or any(result["status"] == "fail" for result in ran or ()):
-        raise typer.Exit(2)
+        _show(found.name, lines)
+    if failed := [line["name"] for line in lines if line["status"] == "fail"]:
+        raise CheckpointError(f"{found.name} fails {len(failed)} of {len(lines)} checks: {', '.join(failed)}")
 
 
-def _run_oracles(path: Path, found: Report, oracles: Path | None, text: Path | None, *, force: bool) -> list[dict[str, Any]]:
-    """The results as plain objects; none for a model that has failed already, which may not even load."""
+def _run_oracles(
+    path: Path, found: Report, oracles: Path | None, text: Path | None, *, dtype: str, device: str, force: bool
+) -> dict[str, Any] | None:
+    """The results as an object to share; None for a model that has failed already, which may not even load."""
     if not found.ok:
-        tell("the oracles were not run, because a check failed")
-        return []
+        tell("the oracles were not asked, because a check failed")
+        return None
     from mistral7b.api import LLM
-    from mistral7b.oracles import check_oracles
+    from mistral7b.oracles import check_oracles, oracle_report
 
-    with progress("loading", from_bytes=GIGABYTE) as loaded:
-        llm = LLM(path, max_num_seqs=1, force=force, progress=loaded)
-    return [asdict(result) for result in check_oracles(llm, found.variant, oracle_file=oracles, ppl_file=text)]
+    with progress("loading", at_least=GIGABYTE) as loaded:
+        llm = LLM(path, dtype=dtype, device=device, max_num_seqs=1, force=force, progress=loaded)
+    with progress("oracles", in_bytes=False) as asked:
+        results = check_oracles(llm, found.variant, oracles, text, progress=lambda name, done, total: asked(done, total, name))
+    model = llm.model
+    return oracle_report(
+        results,
+        config=llm.checkpoint.config,
+        variant=found.variant,
+        dtype=model.dtype,
+        device=str(model.device),
+        files=found.files,
+    )
 
 
-def _show(found: Report, oracles: list[dict[str, Any]]) -> None:
-    lines = [(check.name, check.status, check.detail) for check in found.checks]
-    lines += [(result["name"], result["status"], result["detail"]) for result in oracles]
-    table([[_MARKS[status], (name, ""), (detail, "dim" if status == "skip" else "")] for name, status, detail in lines])
-    failed = sum(status == "fail" for _, status, _ in lines)
-    passed = sum(status == "pass" for _, status, _ in lines)
-    print(f"{found.name}: {passed} passed, {failed} failed, {len(lines) - passed - failed} skipped")
+def _show(name: str, lines: list[dict[str, Any]]) -> None:
+    rows = []
+    for line in lines:
+        mark, style = _MARKS[line["status"]]
+        rows.append([(mark, style), (line["name"], ""), (line["detail"], "dim" if line["status"] == "skip" else "")])
+    table(rows)
+    states = [line["status"] for line in lines]
+    if "fail" not in states:
+        print(f"{name}: {states.count('pass')} passed, {states.count('skip')} skipped")
 
 
 def _write_manifest(path: Path, *, as_json: bool) -> None:
     from mistral7b.checkpoint.manifest import read_manifest
     from mistral7b.checkpoint.manifest import write_manifest as write
 
-    with progress("hashing", from_bytes=GIGABYTE) as read:
+    with progress("hashing", at_least=GIGABYTE) as read:
         written = write(path, progress=read)
     files = read_manifest(written)
     if as_json:
         emit({"path": str(written), "files": {name: held.to_json() for name, held in files.items()}})
     else:
         print(f"{written}: sha256 and size of {len(files)} files")
-
-
-def _write_report(path: Path, value: dict[str, Any]) -> None:
-    from mistral7b.checkpoint.aside import aside
-
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    with aside(path, needs=len(text.encode()), folder=False, force=True) as made:
-        made.write_text(text, encoding="utf-8")

@@ -65,22 +65,25 @@ def _attend(q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, part
     """Attention of some tiles, `[tiles, Q, H, D]` in fp32: an online softmax over blocks, in the order of positions.
 
     A block that a query does not see at all leaves its running sums as they were, bit for bit; so tiles may walk more
-    blocks than they need, and the keys they see are added up alike in every batch.
+    blocks than they need, and the keys they see are added up alike in every batch. Operands are made contiguous because
+    a matrix product may round otherwise for another layout, and one tile alone would be a view where several are a copy.
     """
     kv_heads, channels = k_pages.shape[2:]
     positions, blocks, pages = tiles.positions[part], tiles.blocks[part], tiles.pages[part]
     per_kv = q.shape[1] // kv_heads
     shape = (len(positions), QUERY_TILE, kv_heads, per_kv)
-    queries = q[tiles.rows[part]].float().view(*shape, channels).permute(0, 2, 1, 3, 4).flatten(2, 3) * channels**-0.5
+    queries = q[tiles.rows[part]].float().view(*shape, channels).permute(0, 2, 1, 3, 4).flatten(2, 3)
+    queries = queries.contiguous() * channels**-0.5
     top = queries.new_full((*queries.shape[:-1], 1), _LOWEST)
     total, out = torch.zeros_like(top), torch.zeros_like(queries)
     within = torch.arange(tiles.block_tokens, device=q.device)
     for step in range(blocks.shape[1]):
-        keys = k_pages[pages[:, step]].flatten(1, 2).float().transpose(1, 2)
-        values = v_pages[pages[:, step]].flatten(1, 2).float().transpose(1, 2)
+        keys, values = (x[pages[:, step]].flatten(1, 2).float().transpose(1, 2).contiguous() for x in (k_pages, v_pages))
         key_positions = blocks[:, step, None] * tiles.block_tokens + within
         seen = visible(positions[:, :, None], key_positions[:, None], window).repeat_interleave(per_kv, 1)[:, None]
         scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, float("-inf"))
+        # Weight 0 times what a page held before, perhaps another sequence's infinity, must be 0.
+        values = values.masked_fill(~seen.any(2)[..., None], 0.0)
         higher = torch.maximum(top, scores.amax(-1, keepdim=True))
         fade, weights = torch.exp(top - higher), torch.exp(scores - higher)
         total = total * fade + weights.sum(-1, keepdim=True)

@@ -109,7 +109,7 @@ def _numbers(oracle: Oracle, found: list[float]) -> OracleResult:
 
 def _ids(oracle: Oracle, llm: Answering) -> OracleResult:
     params = SamplingParams(temperature=0, max_tokens=oracle.after + len(oracle.expected))
-    new = list(llm.generate(oracle.ids, params)[0].outputs[0].token_ids)
+    new = list(llm.generate(list(oracle.ids), params)[0].outputs[0].token_ids)
     found = new[oracle.after :]
     if found == oracle.expected:
         return _result(oracle, "pass", found, f"{len(found)} ids after a prompt of {len(oracle.ids):,}")

@@ -82,9 +82,9 @@ def _parse(text: str, file: str) -> list[Oracle]:
 
 
 def _oracle(raw: Any, where: str) -> Oracle:
-    kind = raw.get("kind") if isinstance(raw, dict) else None
-    if kind not in get_args(Kind):
-        raise ConfigError(f"{where} must be an object of kind {', '.join(get_args(Kind))}, not {kind!r}")
+    if not isinstance(raw, dict) or raw.get("kind") not in get_args(Kind):
+        raise ConfigError(f"{where} must be an object whose kind is one of {', '.join(get_args(Kind))}")
+    kind: Kind = raw["kind"]
     keys = _KEYS[kind]
     required = {"expected", *(key for key, needed in keys.items() if needed)}
     if missing := sorted(required - raw.keys()):
@@ -95,6 +95,8 @@ def _oracle(raw: Any, where: str) -> Oracle:
     tolerance = Tolerance(float(raw["atol"]), float(raw.get("rtol", 0.0))) if "atol" in raw else None
     plain = {key: raw[key] for key in ("row", "after", "prompt", "max_tokens", "context", "source") if key in raw}
     ids = (*raw.get("ids", ()), *(tuple(raw.get("repeat", ())) * raw.get("times", 1)))
+    if plain.get("row", 0) >= len(ids) > 0:
+        raise ConfigError(f"{where} ({kind}) asks for row {plain['row']} of {len(ids)} ids")
     return Oracle(name=raw.get("name", kind), kind=kind, expected=raw["expected"], ids=ids, tolerance=tolerance, **plain)
 
 

@@ -1,0 +1,218 @@
+"""LLM as a user meets it: text in and out, streaming = plain, stops, logprobs, chat, honest errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+
+from mistral7b import LLM, SamplingParams, load
+from mistral7b.config import ModelConfig
+from mistral7b.errors import MemoryFitError, MismatchError, RequestError, TokenizerError
+from tests.checkpoint.made import hf, weights
+
+CONFIG = ModelConfig(
+    dim=32, n_layers=2, head_dim=8, hidden_dim=48, n_heads=4, n_kv_heads=2, norm_eps=1e-5,
+    vocab_size=8192, rope_theta=10_000.0, sliding_window=16,
+)  # fmt: skip
+GREEDY = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
+WARM = SamplingParams(temperature=1.0, seed=11, max_tokens=40, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = hf(tmp_path_factory.mktemp("model"), weights(CONFIG, seed=5), CONFIG)
+    tokenizer = Path(str(files("mistral7b"))) / "models" / "tiny" / "tokenizer.model.v3"
+    shutil.copy(tokenizer, made)
+    (made / "mistral7b.json").write_text(json.dumps({"trained_context": 64}))
+    return made
+
+
+@pytest.fixture(scope="module")
+def llm(folder: Path) -> LLM:
+    return LLM(folder, dtype="float32")
+
+
+def test_one_prompt_or_many_text_or_ids(llm: LLM) -> None:
+    assert llm.tokenizer is not None
+    prompts = ["Once upon a time", "The cat", "A"]
+    several = llm.generate(prompts, GREEDY)
+    assert [output.prompt for output in several] == prompts
+    for prompt, output in zip(prompts, several, strict=True):
+        ids = llm.tokenizer.encode(prompt, bos=True)
+        assert output.prompt_token_ids == ids
+        for same in (llm.generate(prompt, GREEDY)[0], llm.generate(ids, GREEDY)[0], llm.generate([ids], GREEDY)[0]):
+            assert same.outputs[0].token_ids == output.outputs[0].token_ids
+            assert same.outputs[0].text == output.outputs[0].text
+        whole = llm.tokenizer.decode([*ids, *output.outputs[0].token_ids])
+        assert whole == prompt + output.outputs[0].text
+
+
+def test_each_prompt_may_have_its_own_params(llm: LLM) -> None:
+    mixed = [SamplingParams(max_tokens=3, seed=1), SamplingParams(max_tokens=5, seed=1)]
+    assert [len(o.outputs[0].token_ids) for o in llm.generate(["a", "b"], mixed)] == [3, 5]
+    with pytest.raises(RequestError, match="2 prompts but 1"):
+        llm.generate(["a", "b"], mixed[:1])
+
+
+def test_streaming_equals_plain(llm: LLM) -> None:
+    plain = llm.generate("Once", WARM)[0]
+    deltas = list(llm.stream("Once", WARM))
+    assert "".join(delta.text for delta in deltas) == plain.outputs[0].text
+    assert [delta.finished for delta in deltas] == [False] * 39 + [True]
+    assert deltas[-1].output.outputs[0].token_ids == plain.outputs[0].token_ids
+
+
+def test_a_stream_left_early_gives_its_pages_back(llm: LLM) -> None:
+    stream = llm.stream("Once", WARM)
+    next(stream)
+    assert llm.engine.pool.n_free < llm.engine.pool.n_pages
+    stream.close()  # type: ignore[attr-defined]
+    assert llm.engine.pool.n_free == llm.engine.pool.n_pages
+    assert llm.engine.idle
+
+
+def test_every_substring_works_as_a_stop(llm: LLM) -> None:
+    text = llm.generate("Once", WARM)[0].outputs[0].text
+    for start in range(0, len(text) - 6, 5):
+        stop = text[start : start + 6]
+        params = SamplingParams(temperature=1.0, seed=11, max_tokens=40, ignore_eos=True, stop=["never seen", stop])
+        found = llm.generate("Once", params)[0].outputs[0]
+        assert found.text == text[: text.index(stop)]
+        assert (found.finish_reason, found.stop_reason) == ("stop", stop)
+        assert "".join(delta.text for delta in llm.stream("Once", params)) == found.text
+
+
+def test_text_held_back_for_a_stop_that_never_comes_is_not_lost(llm: LLM) -> None:
+    text = llm.generate("Once", WARM)[0].outputs[0].text
+    params = SamplingParams(temperature=1.0, seed=11, max_tokens=40, ignore_eos=True, stop=text[-3:] + "!?!")
+    assert llm.generate("Once", params)[0].outputs[0].text == text
+
+
+def test_a_stop_id_ends_without_text(llm: LLM) -> None:
+    free = llm.generate("Once", GREEDY)[0].outputs[0]
+    stop = free.token_ids[5]
+    found = llm.generate("Once", SamplingParams(temperature=0, max_tokens=24, stop_token_ids=[stop]))[0].outputs[0]
+    assert found.token_ids == free.token_ids[: free.token_ids.index(stop) + 1]
+    assert found.stop_reason == stop
+    assert free.text.startswith(found.text)
+
+
+def test_logprobs_are_those_of_logits(llm: LLM) -> None:
+    params = SamplingParams(temperature=0.7, seed=2, max_tokens=20, ignore_eos=True, logprobs=3)
+    output = llm.generate("Once upon", params)[0]
+    found = output.outputs[0]
+    ids = [*output.prompt_token_ids, *found.token_ids]
+    expected = llm.logits(ids).log_softmax(-1)
+    assert found.logprobs is not None
+    for place, entries in enumerate(found.logprobs, len(output.prompt_token_ids) - 1):
+        assert 3 <= len(entries) <= 4
+        assert ids[place + 1] in entries
+        for id, entry in entries.items():
+            assert entry.logprob == float(expected[place, id])  # the same bits, prefilled or decoded
+    assert found.cumulative_logprob == pytest.approx(
+        sum(e[i].logprob for e, i in zip(found.logprobs, found.token_ids, strict=True))
+    )
+
+
+def test_logits_have_a_row_an_id_and_any_chunk_the_same_bits(folder: Path, llm: LLM) -> None:
+    ids = [1, *range(2000, 2100)]
+    whole = llm.logits(ids)
+    assert whole.shape == (101, 8192)
+    assert whole.dtype == torch.float32
+    assert torch.equal(whole, LLM(folder, dtype="float32", chunk=7).logits(ids))
+
+
+def test_chat_adds_nothing_unless_asked(llm: LLM) -> None:
+    assert llm.tokenizer is not None
+    turns = [{"role": "user", "content": "Hello"}]
+    plain = llm.chat(turns, GREEDY)[0]
+    assert plain.prompt_token_ids == [1, 3, *llm.tokenizer.encode("Hello"), 4]
+    safe = llm.chat(turns, GREEDY, safe_prompt=True)[0]
+    assert "respect" in llm.tokenizer.decode(safe.prompt_token_ids)
+    both = llm.chat([turns, turns], GREEDY)
+    assert [output.outputs[0].text for output in both] == [plain.outputs[0].text] * 2
+    assert "".join(delta.text for delta in llm.stream_chat(turns, GREEDY)) == plain.outputs[0].text
+
+
+def test_what_normalisation_changed_is_said(llm: LLM) -> None:
+    turns = [{"role": "user", "content": "One"}, {"role": "user", "content": "Two"}]
+    assert any("joined" in note for note in llm.chat(turns, GREEDY)[0].notes)
+
+
+def test_a_prompt_past_the_trained_context_is_answered_with_a_warning(llm: LLM) -> None:
+    (note,) = llm.generate([5] * 65, GREEDY)[0].notes
+    assert "65 tokens" in note
+    assert "trained at 64" in note
+    assert "configured for 512" in note
+    assert not llm.generate([5] * 64, GREEDY)[0].notes
+
+
+@pytest.mark.parametrize("prompts", ["", [], [[]], [""], [1, 8192], [1, -1], [[1], [2, 10**9]], [5] * 512, [True]])
+def test_bad_prompts_are_refused_before_anything_runs(llm: LLM, prompts: object) -> None:
+    with pytest.raises(RequestError) as caught:
+        llm.generate(prompts, GREEDY)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert llm.engine.idle
+
+
+def test_a_folder_without_a_tokenizer_works_on_ids(folder: Path, tmp_path: Path, llm: LLM) -> None:
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    (bare / "tokenizer.model.v3").unlink()
+    silent = LLM(bare, dtype="float32")
+    output = silent.generate([1, 2000], GREEDY)[0].outputs[0]
+    assert output.text == ""
+    assert output.token_ids == llm.generate([1, 2000], GREEDY)[0].outputs[0].token_ids
+    for use in (lambda: silent.generate("text"), lambda: silent.chat([{"role": "user", "content": "Hi"}])):
+        with pytest.raises(TokenizerError, match="needs a tokenizer"):
+            use()
+    with pytest.raises(RequestError, match="stop strings need a tokenizer"):
+        silent.generate([1], SamplingParams(stop="x"))
+
+
+def test_parts_that_contradict_each_other_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "tokenizer.model.v3").unlink()
+    published = Path(__import__("mistral_common").__file__).parent / "data" / "mistral_instruct_tokenizer_240323.model.v3"
+    shutil.copy(published, other / "tokenizer.model.v3")
+    with pytest.raises(MismatchError, match="32768"):
+        load(other)
+    assert any("forced" in note for note in load(other, force=True).checkpoint.notes)
+    with pytest.raises(MismatchError, match=r"v0\.1"):
+        load(folder, variant="v0.1")
+
+
+def test_what_does_not_fit_is_said_before_loading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral7b.checkpoint.fit.available_bytes", lambda _device: 1_000_000)
+    monkeypatch.setattr("mistral7b.loading.load_weights", lambda *_args, **_kwargs: pytest.fail("weights were read"))
+    with pytest.raises(MemoryFitError, match=r"needs .* available"):
+        LLM(folder)
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"),
+    [("bfloat16", torch.bfloat16), ("float32", torch.float32), ("auto", torch.bfloat16), (torch.float32, torch.float32)],
+)
+def test_dtypes(folder: Path, asked: str | torch.dtype, got: torch.dtype) -> None:
+    model = LLM(folder, dtype=asked)
+    assert model.model.dtype == model.engine.pool.k.dtype == got
+    assert len(model.generate("Once", GREEDY)[0].outputs[0].token_ids) == 24
+
+
+def test_float16_works_with_a_warning(folder: Path) -> None:
+    with pytest.warns(UserWarning, match="float16"):
+        model = LLM(folder, dtype="float16")
+    assert torch.isfinite(model.logits([1, 2000, 3000])).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dtype", "int3"), ("device", "nowhere"), ("max_model_len", 0), ("max_model_len", 10**6), ("chunk", 0)]
+)
+def test_bad_settings_are_named(folder: Path, name: str, value: object) -> None:
+    with pytest.raises(RequestError, match=name) as caught:
+        LLM(folder, **{name: value})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
