@@ -35,7 +35,7 @@ def test_hf_to_consolidated_to_hf_is_bit_for_bit(tmp_path: Path, kv_heads: int, 
     assert names(tmp_path / "first") != []
     middle, last = tmp_path / "middle", tmp_path / "last"
     written = convert(first, middle, to="consolidated")
-    assert [path.name for path in written] == ["consolidated.safetensors", "params.json"]
+    assert [path.name for path in written] == ["consolidated.safetensors", "mistral7b.json", "params.json"]
     convert(middle, last, to="hf")
     assert hashes(first) == hashes(middle) == hashes(last)
     assert len(hashes(last)) == 21
@@ -206,3 +206,11 @@ def test_the_published_window_and_theta_survive_every_format(tmp_path: Path) -> 
         at = tmp_path / name
         assert open_checkpoint(at).config == config, step
     assert hashes(at) == hashes(tmp_path / "first")
+
+
+def test_an_own_models_contexts_survive_the_way_through_consolidated(tmp_path: Path) -> None:
+    start = made.hf(folder(tmp_path, "start"), made.weights())
+    convert(start, tmp_path / "middle", to="consolidated")
+    convert(tmp_path / "middle", tmp_path / "end", to="hf")
+    assert open_checkpoint(start).max_positions == 512
+    assert [open_checkpoint(tmp_path / step).max_positions for step in ("middle", "end")] == [512, 512]

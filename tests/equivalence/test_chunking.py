@@ -41,8 +41,9 @@ def _oracle(window: int | None, dtype: torch.dtype, document: int) -> Tensor:
 
 
 @cache
-def _alone(window: int | None, dtype: torch.dtype, page_tokens: int, document: int) -> Tensor:
-    return alone(_model(window, dtype), DOCUMENTS[document], page_tokens=page_tokens)
+def _alone(window: int | None, dtype: torch.dtype, page_tokens: int, document: int, block: int = tiles.BLOCK_TOKENS) -> Tensor:
+    with patch.object(tiles, "BLOCK_TOKENS", block):
+        return alone(_model(window, dtype), DOCUMENTS[document], page_tokens=page_tokens)
 
 
 def _drive(crowd: Crowd, chunk: int, random: Random) -> None:
@@ -61,7 +62,7 @@ def _drive(crowd: Crowd, chunk: int, random: Random) -> None:
     page_tokens=PAGES,
     dtype=DTYPES,
     chunk=st.sampled_from([1, 2, 3, 7, 8, 13, 20, LENGTH]),
-    block=st.sampled_from([4, 16, 256]),
+    block=st.sampled_from([4, 16, tiles.BLOCK_TOKENS]),
     lengths=st.lists(st.integers(1, LENGTH), min_size=1, max_size=5),
     random=st.randoms(use_true_random=False),
 )
@@ -86,12 +87,7 @@ def test_any_chunks_any_company_any_order(
     for i, (member, length) in enumerate(zip(members, lengths, strict=True)):
         close = (member.logits - _oracle(window, dtype, i % 3)[:length]).abs().max()
         assert close < TOLERANCE[dtype]
-        if block == 256:
-            assert torch.equal(member.logits, _alone(window, dtype, page_tokens, i % 3)[:length])
-        else:
-            with patch.object(tiles, "BLOCK_TOKENS", block):
-                own = alone(crowd.model, member.ids, page_tokens=page_tokens)
-            assert torch.equal(member.logits, own)
+        assert torch.equal(member.logits, _alone(window, dtype, page_tokens, i % 3, block)[:length])
 
 
 @pytest.mark.parametrize(("window", "page_tokens"), [(300, 64), (300, 48), (None, 64)])

@@ -52,7 +52,7 @@ class FakeHub:
 @contextmanager
 def serving(hub: FakeHub) -> Iterator[FakeHub]:
     """Runs `hub` until the block ends, and fills in its endpoint."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub})) as server:
         hub.endpoint = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -63,52 +63,51 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
             thread.join()
 
 
-def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Handler(BaseHTTPRequestHandler):
+    hub: FakeHub  # of the subclass that `serving` makes
 
-        def log_message(self, *_: Any) -> None:
-            pass
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            path = self.path.split("?")[0]
-            if hub.status != 200:
-                self._send(hub.status, b"{}", {"X-Error-Code": hub.error_code})
-            elif path.startswith("/api/models/"):
-                self._info(*path.removeprefix("/api/models/").split("/revision/"))
-            else:
-                self._file(path.removeprefix(f"/{hub.repo}/resolve/{COMMIT}/"))
+    def log_message(self, *_: Any) -> None:
+        pass
 
-        def _info(self, repo: str, revision: str = "main") -> None:
-            if repo != hub.repo:
-                self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-            elif revision not in ("main", COMMIT):
-                self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-            else:
-                self._send(200, json.dumps(hub.info()).encode(), {"Content-Type": "application/json"})
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        if self.hub.status != 200:
+            self._send(self.hub.status, b"{}", {"X-Error-Code": self.hub.error_code})
+        elif path.startswith("/api/models/"):
+            self._info(*path.removeprefix("/api/models/").split("/revision/"))
+        else:
+            self._file(path.removeprefix(f"/{self.hub.repo}/resolve/{COMMIT}/"))
 
-        def _file(self, name: str) -> None:
-            wanted = self.headers.get("Range")
-            hub.requests.append((name, wanted))
-            if hub.file_status != 200:
-                self._send(hub.file_status, b"", {"X-Error-Code": hub.error_code})
-                return
-            data = hub.served.get(name, hub.files[name])
-            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and not hub.ignores_ranges else 0
-            headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
-            cut = hub.cut_at.pop(name, None)
-            if cut is not None and hub.rejects_after_cut:
-                hub.file_status = 403
-            self._send(206 if start else 200, data[start:], headers, cut=cut)
+    def _info(self, repo: str, revision: str = "main") -> None:
+        if repo != self.hub.repo:
+            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif revision not in ("main", COMMIT):
+            self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        else:
+            self._send(200, json.dumps(self.hub.info()).encode(), {"Content-Type": "application/json"})
 
-        def _send(self, status: int, body: bytes, headers: dict[str, str], cut: int | None = None) -> None:
-            self.send_response(status)
-            for key, value in headers.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[:cut])
-            if cut is not None:
-                self.close_connection = True
+    def _file(self, name: str) -> None:
+        wanted = self.headers.get("Range")
+        self.hub.requests.append((name, wanted))
+        if self.hub.file_status != 200:
+            self._send(self.hub.file_status, b"", {"X-Error-Code": self.hub.error_code})
+            return
+        data = self.hub.served.get(name, self.hub.files[name])
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and not self.hub.ignores_ranges else 0
+        headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        cut = self.hub.cut_at.pop(name, None)
+        if cut is not None and self.hub.rejects_after_cut:
+            self.hub.file_status = 403
+        self._send(206 if start else 200, data[start:], headers, cut=cut)
 
-    return Handler
+    def _send(self, status: int, body: bytes, headers: dict[str, str], cut: int | None = None) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:cut])
+        if cut is not None:
+            self.close_connection = True

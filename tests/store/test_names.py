@@ -53,7 +53,7 @@ def test_a_folder_of_a_hub_ids_name_is_that_folder(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_looks_like_a_path_is_never_asked_for_on_the_network(tmp_path: Path, name: str | Path) -> None:
     (tmp_path / "here" / "there").mkdir()
-    with pytest.raises(StoreError, match="does not exist; give a model folder or a .gguf file") as caught:
+    with pytest.raises(StoreError, match=r"does not exist; give a model folder or a .gguf file") as caught:
         resolve(name, fetchers={HUB: never, "http": never})
     assert "\n" not in str(caught.value)
 

@@ -43,7 +43,7 @@ def read_configs(folder: Path, *, first: str, force: bool) -> ReadConfigs:
     own = read_object(folder / OWN) if (folder / OWN).is_file() else {}
     return ReadConfigs(
         config=config,
-        max_positions=_tokens(hf, "max_position_embeddings", HF),
+        max_positions=_tokens(hf, "max_position_embeddings", HF) or _tokens(own, "max_positions", OWN),
         trained_context=_tokens(own, "trained_context", OWN),
         hub_name=str(hf["_name_or_path"]) if hf.get("_name_or_path") else None,
         notes=notes,

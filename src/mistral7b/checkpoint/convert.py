@@ -124,8 +124,16 @@ def _write_folder(made: Path, checkpoint: Checkpoint, to: Target, rows: list[Row
     elif checkpoint.tokenizer is not None:
         # Whatever its file was called, the folder's loader looks for these names: tokenizer.model.v1, .v3.
         shutil.copyfile(checkpoint.tokenizer, made / f"tokenizer.model{checkpoint.tokenizer.suffix}")
-    if checkpoint.variant is None and checkpoint.trained_context is not None and not (made / OWN).exists():
-        write_json(made / OWN, {"trained_context": checkpoint.trained_context})
+    if checkpoint.variant is None:
+        _write_contexts(made / OWN, checkpoint)
+
+
+def _write_contexts(path: Path, checkpoint: Checkpoint) -> None:
+    """An own model's contexts, where no other file of the target would hold them (params.json has no place)."""
+    own = read_object(path) if path.exists() else {}
+    facts = {"trained_context": checkpoint.trained_context, "max_positions": checkpoint.max_positions}
+    if missing := {name: value for name, value in facts.items() if value is not None and name not in own}:
+        write_json(path, own | missing)
 
 
 def _write_gguf(made: Path, checkpoint: Checkpoint, rows: list[Row], wrote: Wrote) -> None:

@@ -99,7 +99,8 @@ def compare(expected: Mapping[str, FileHash], found: Mapping[str, FileHash]) -> 
 
 def _entry(path: Path, name: str, value: Any) -> FileHash:
     # A name with a separator could make a manifest from elsewhere speak of any file of the reader's.
-    if PurePosixPath(name).name != name or "\\" in name or not name.isprintable():
+    plain = name not in ("", "..") and PurePosixPath(name).name == name and "\\" not in name and name.isprintable()
+    if not plain:
         raise CheckpointError(f"{path} names {name!r}, which is no plain file name; write it again from a good copy of the model")
     sha256, size = (value.get("sha256"), value.get("size")) if isinstance(value, dict) else (None, None)
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256) or not isinstance(size, int) or isinstance(size, bool):

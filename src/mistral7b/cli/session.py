@@ -96,11 +96,10 @@ class Session:
             tell(f"{call['name']}({call['arguments']}) waits for its result; type it", YELLOW)
 
     def _prompt(self) -> str:
-        # readline counts what stands between \1 and \2 as taking no room.
         mark = "result › " if self.conversation.pending else "› "
-        styled = paint(mark, BOLD, CYAN, stream=sys.stdout)
-        start, _, end = styled.partition(mark)
-        return f"\1{start}\2{mark}\1{end}\2" if start else mark
+        start, _, end = (styled := paint(mark, BOLD, CYAN, stream=sys.stdout)).partition(mark)
+        # readline takes what stands between \1 and \2 for something that needs no room on the line.
+        return f"\1{start}\2{mark}\1{end}\2" if start and "readline" in sys.modules else styled
 
     def _on_help(self, _: str) -> None:
         table([[(name, "bold"), (meaning, "")] for name, meaning in COMMANDS.items()])

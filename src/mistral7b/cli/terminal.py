@@ -90,9 +90,6 @@ def table(rows: Sequence[Sequence[tuple[str, str]]]) -> None:
 @contextmanager
 def progress(label: str, *, at_least: int = 0, in_bytes: bool = True) -> Iterator[Progress]:
     """A bar on stderr for work of `at_least` so many bytes (or steps), gone when done; nothing where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, label="": None
-        return
     from rich import progress as rich
     from rich.console import Console
     from rich.markup import escape
@@ -103,14 +100,15 @@ def progress(label: str, *, at_least: int = 0, in_bytes: bool = True) -> Iterato
     task = bar.add_task(escape(label), total=None)
 
     def show(done: int, total: int, label: str = "") -> None:
-        if total >= at_least:
+        if total >= at_least and sys.stderr.isatty():
             bar.start()
             bar.update(task, completed=done, total=total, description=escape(label) if label else None)
 
     try:
         yield show
     finally:
-        bar.stop()
+        if bar.live.is_started:  # rich ends even a bar that never was with an empty line
+            bar.stop()
 
 
 def _finite(value: Any) -> Any:

@@ -23,7 +23,7 @@ class TorchKernels:
     tiles of exactly `row_tile`, padded with zeros. `row_tile=None` drops that promise for speed (training).
     """
 
-    def __init__(self, row_tile: int | None = 32) -> None:
+    def __init__(self, row_tile: int | None = 16) -> None:
         self.row_tile = row_tile
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -55,8 +55,7 @@ class TorchKernels:
 
     def paged_attention(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, window: int | None) -> Tensor:
         group = [
-            _attend(q, k_pages, v_pages, tiles, slice(i, i + _TILE_GROUP), window)
-            for i in range(0, len(tiles.rows), _TILE_GROUP)
+            _attend(q, k_pages, v_pages, tiles, slice(i, i + _TILE_GROUP), window) for i in range(0, len(tiles.rows), _TILE_GROUP)
         ]
         return torch.cat(group)[tiles.owner, tiles.offset].type_as(q)
 

@@ -44,6 +44,7 @@ class TokenBatch:
             return
         rows = len(self.ids)
         assert rows > 0, "a batch needs a token"
+        assert self.ids.dim() == 1, "ids are flat"
         assert self.positions.shape == (rows,), "one position a token"
         assert self.borders[0] == 0, "the first sequence begins at row 0"
         assert self.borders[-1] == rows, "the last sequence ends with the last row"
@@ -51,8 +52,13 @@ class TokenBatch:
         inside = torch.ones(rows, dtype=torch.bool)
         inside[self.borders[:-1]] = False
         assert bool((self.positions.diff()[inside[1:]] == 1).all()), "positions run on within a sequence"
-        assert self.tables is None or len(self.tables) == len(self.borders) - 1, "one page table a sequence"
-        assert not len(self.logit_rows) or 0 <= int(self.logit_rows.min()) <= int(self.logit_rows.max()) < rows
+        starts = self.positions[self.borders[:-1]]
+        assert bool((starts >= 0).all()), "no position is negative"
+        if self.tables is None:
+            assert not starts.any(), "without a page table a sequence begins at position 0"
+        else:
+            assert len(self.tables) == len(starts), "one page table a sequence"
+        assert bool(((self.logit_rows >= 0) & (self.logit_rows < rows)).all()), "logits are wanted of rows of the batch"
 
     @classmethod
     def pack(cls, spans: Sequence[Span]) -> TokenBatch:
@@ -68,6 +74,7 @@ class TokenBatch:
         ]
         tables = [span.table for span in spans if span.table is not None]
         assert len(tables) in (0, len(spans)), "page tables for all sequences or for none"
+        assert len({len(table) for table in tables}) <= 1, "page tables of one length"
         return cls(ids, positions, borders, torch.tensor(tables) if tables else None, torch.cat(wanted))
 
     def to(self, device: torch.device) -> TokenBatch:

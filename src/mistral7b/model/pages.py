@@ -81,6 +81,7 @@ class PagePool:
         sequence = torch.repeat_interleave(batch.borders.diff())
         logical = batch.positions // self.page_tokens
         pages = batch.tables[sequence, logical % batch.tables.shape[1]]
+        assert bool((pages != NULL_PAGE).all()), "a token has no page: extend its ring first"
         return pages * self.page_tokens + batch.positions % self.page_tokens
 
 

@@ -47,9 +47,9 @@ def perplexity(
     total = squares = 0.0
     for chunk in range(chunks):
         window = [_BOS, *ids[chunk * context + 1 : (chunk + 1) * context]]
-        predictions = llm.logits(window)[first : context - 1].log_softmax(dim=-1)
+        predictions = llm.logits(window)[first : context - 1].double().log_softmax(dim=-1)
         targets = torch.tensor(window[first + 1 :], device=predictions.device)
-        losses = -predictions.gather(1, targets[:, None]).double()
+        losses = -predictions.gather(1, targets[:, None])
         total, squares = total + float(losses.sum()), squares + float(losses.square().sum())
         if progress is not None:
             progress(chunk + 1, chunks)

@@ -1,0 +1,77 @@
+"""--help: complete, true to the verbs there are, and quick because nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import resource
+import shlex
+
+import pytest
+
+from mistral7b import __version__
+from mistral7b.cli.generate import EXAMPLES as GENERATE
+from tests.cli.conftest import Run
+from tests.cli.subprocesses import command, python
+
+VERBS = ("generate", "chat", "convert", "verify", "download")
+HEAVY = ("torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "pydantic", "rich")
+
+
+def test_every_verb_is_listed_with_what_it_does(run: Run) -> None:
+    shown = run("--help")
+    assert (shown.status, shown.err) == (0, "")
+    listed = shown.out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert tuple(line.split()[0] for line in listed) == VERBS
+    assert all(line.endswith(".") and "..." not in line for line in listed), "cut short"
+    assert run().out == shown.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_an_example(run: Run, verb: str) -> None:
+    shown = run(verb, "-h")
+    assert (shown.status, shown.err) == (0, "")
+    assert shown.out.startswith(f"Usage: mistral7b {verb} [OPTIONS]")
+    assert "  Examples:\n    " in shown.out
+    options = [line for line in shown.out.splitlines() if line.lstrip().startswith("--")]
+    assert options
+    assert not [line for line in options if not line.split("  ", 3)[-1].strip()], "an option without a word about it"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_use_options_that_exist(run: Run, verb: str) -> None:
+    shown = run(verb, "--help").out
+    above, examples = shown.split("Examples:\n")
+    for line in examples.strip().splitlines():
+        ours = line[line.index("mistral7b") :].split("|")[0]
+        words = shlex.split(ours)
+        assert words[:2] == ["mistral7b", verb]
+        for word in words[2:]:
+            assert not word.startswith("--") or f"{word} " in above, word
+
+
+def test_options_stand_under_headings(run: Run) -> None:
+    shown = run("generate", "--help").out
+    headings = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Arguments:", "Prompt:", "Sampling:", "Output:", "Model:", "Options:"]
+    assert GENERATE.splitlines()[-1] in shown
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    code = (
+        "import sys\n"
+        "from mistral7b.cli.main import main\n"
+        f"for verb in {VERBS!r}:\n"
+        "    assert main([verb, '--help']) == 0\n"
+        "assert main(['--version']) == 0\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = python("-c", code)
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    assert done.stdout.endswith("HEAVY []\n"), done.stdout[-200:] + done.stderr
+    assert spent < 1, f"{spent} s of CPU"
+
+
+def test_the_version(run: Run) -> None:
+    assert run("--version").out == f"mistral7b {__version__}\n"
+    done = command("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"mistral7b {__version__}\n", "")

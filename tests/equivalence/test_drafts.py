@@ -1,0 +1,58 @@
+"""A rejected draft is a truncation: whatever was drafted, the run goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mistral7b.model.batch import Span, TokenBatch
+from mistral7b.model.pages import NULL_PAGE, PagePool, PageRing, ring_slots
+from tests.equivalence.crowd import alone
+from tests.equivalence.networks import network, random_ids, small
+
+LENGTH = 48
+PROMPT = 6
+ROUND = st.tuples(st.integers(0, 6), st.integers(0, 6))  # tokens drafted; how many of them are kept
+
+
+@settings(max_examples=30)
+@given(
+    window=st.sampled_from([1, 2, 5, 8, None]),
+    page_tokens=st.sampled_from([1, 2, 3, 4, 16]),
+    rounds=st.lists(ROUND, min_size=1, max_size=24),
+)
+@example(window=8, page_tokens=4, rounds=[(6, 0)] * 24)
+@example(window=5, page_tokens=3, rounds=[(6, 0), (0, 0), (5, 4)] * 8)
+@example(window=1, page_tokens=1, rounds=[(6, 5)] * 8)
+def test_rejected_drafts_leave_no_trace(window: int | None, page_tokens: int, rounds: list[tuple[int, int]]) -> None:
+    """Each round feeds one true token and k drafted ones in one forward, keeps some, and forgets the rest."""
+    model = network(small(sliding_window=window))
+    ids = random_ids(LENGTH)
+    pool = PagePool(model.config, 64, page_tokens=page_tokens)
+    most = max(k for k, _ in rounds)
+    ring = PageRing(pool, ring_slots(window, max(PROMPT, most + 1), page_tokens, LENGTH + most), window)
+
+    def feed(tokens: list[int], start: int) -> torch.Tensor:
+        ring.extend(start + len(tokens))
+        logits: torch.Tensor = model(TokenBatch.pack([Span(tokens, start, ring.table, "all")]), pool)
+        return logits
+
+    kept = [feed(ids[:PROMPT], 0)]
+    done = PROMPT
+    ring.retire(done)
+    for drafted, right in rounds:
+        if done >= LENGTH:
+            break
+        right = min(right, drafted, LENGTH - done - 1)
+        wrong = [(token + 1) % 64 for token in random_ids(drafted - right, seed=done)]
+        kept.append(feed(ids[done : done + 1 + right] + wrong, done)[: 1 + right])
+        done += 1 + right
+        ring.truncate(done)
+        ring.retire(done)
+        held = [page for page in ring.table if page != NULL_PAGE]
+        assert len(held) == len(set(held)) == ring.n_held <= len(ring.table)
+        assert len(held) + pool.n_free == pool.n_pages
+    assert torch.equal(torch.cat(kept), alone(model, ids[:done], page_tokens=page_tokens))
+    ring.release()
+    assert pool.n_free == pool.n_pages

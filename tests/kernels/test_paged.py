@@ -1,0 +1,70 @@
+"""paged_attention at the 7B's head shape: the dense oracle's values, and bits that do not depend on the batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mistral7b.kernels.tiles import QUERY_TILE, QueryTiles
+from mistral7b.kernels.torch_room import TorchKernels
+from tests.equivalence import oracle
+
+ROWS = 300
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}  # on values of about 1; bf16 rounds the result
+
+
+def _paged(q: Tensor, k: Tensor, v: Tensor, pages: Tensor, pieces: list[tuple[int, int]], window: int | None) -> Tensor:
+    """Rows `pieces` of one sequence, each as a sequence of its own in one batch, over the same page table `[R]`."""
+    positions = torch.cat([torch.arange(*piece) for piece in pieces])
+    borders = torch.tensor([0, *(end - start for start, end in pieces)]).cumsum(0)
+    tiles = QueryTiles.cut(positions, borders, pages.expand(len(pieces), -1), k.shape[1], window)
+    return TorchKernels().paged_attention(q[positions], k, v, tiles, window)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "channels", "page_tokens", "window", "dtype"),
+    [
+        (32, 8, 128, 64, 200, torch.float32),
+        (32, 8, 128, 64, None, torch.bfloat16),
+        (6, 1, 10, 16, 50, torch.float32),
+        (4, 4, 24, 3, 20, torch.bfloat16),
+    ],
+)
+def test_values_and_bits(
+    heads: int, kv_heads: int, channels: int, page_tokens: int, window: int | None, dtype: torch.dtype, threads: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    n_pages = -(-ROWS // page_tokens)
+    pages = torch.randperm(n_pages, generator=generator)
+    q = torch.randn(ROWS, heads, channels, generator=generator).to(dtype)
+    k, v = (torch.randn(n_pages, page_tokens, kv_heads, channels, generator=generator).to(dtype) for _ in "kv")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        whole = _paged(q, k, v, pages, [(0, ROWS)], window)
+        in_order = (x[pages].flatten(0, 1)[:ROWS].double() for x in (k, v))
+        expected = oracle.attention(q.double(), *in_order, oracle.mask(ROWS, window))
+        torch.testing.assert_close(whole.double(), expected, atol=TOLERANCE[dtype], rtol=0)
+        for pieces in ([(0, 1)], [(ROWS - 1, ROWS)], [(i, i + 1) for i in range(240, 280)], [(9, 70), (250, 263), (64, 65)]):
+            rows = torch.cat([torch.arange(*piece) for piece in pieces])
+            assert torch.equal(_paged(q, k, v, pages, pieces, window), whole[rows]), pieces[0]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_tiles_by_hand() -> None:
+    """Two sequences, 10 tokens from position 300 and 1 from position 2; P = 128, W = 100, so blocks of 256 keys."""
+    positions = torch.tensor([*range(300, 310), 2])
+    tables = torch.tensor([[4, 5, 6], [7, 0, 0]])
+    cut = QueryTiles.cut(positions, torch.tensor([0, 10, 11]), tables, 128, 100)
+    assert QUERY_TILE == 8
+    assert cut.block_tokens == 256
+    assert cut.rows.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 0, 0, 0, 0, 0, 0], [10, 0, 0, 0, 0, 0, 0, 0]]
+    assert cut.positions.tolist() == [list(range(300, 308)), [308, 309] + [-1] * 6, [2] + [-1] * 7]
+    assert cut.blocks.tolist() == [[0, 1], [0, 1], [0, 1]], "position 300 sees 201, in block 0"
+    # Logical pages 0 1 and 2 3 of a ring of three slots.
+    assert cut.pages.tolist() == [[[4, 5], [6, 4]], [[4, 5], [6, 4]], [[7, 0], [0, 7]]]
+    assert cut.owner.tolist() == [0] * 8 + [1, 1, 2]
+    assert cut.offset.tolist() == [*range(8), 0, 1, 0]
