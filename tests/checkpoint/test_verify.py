@@ -17,9 +17,11 @@ from safetensors.torch import save_file
 
 from mistral7b.checkpoint import folder as folders
 from mistral7b.checkpoint.folder import open_checkpoint
+from mistral7b.checkpoint.gguf import to_gguf_name
 from mistral7b.checkpoint.identity import identify, known_tokenizer
 from mistral7b.checkpoint.manifest import FileHash, write_manifest
 from mistral7b.checkpoint.report import Report
+from mistral7b.checkpoint.spm import BYTE, CONTROL, NORMAL, UNKNOWN, Piece
 from mistral7b.checkpoint.verify import CHECKS, verify
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.variants import TOKENIZER_SHA256, V01, VARIANTS
@@ -60,6 +62,27 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     assert list(report.files) == ["model.gguf"]
     assert report.name == "model.gguf"
     assert detail(report, "config").startswith("read GGUF header")
+
+
+def test_a_report_on_a_gguf_tells_nothing_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tokenizer is rebuilt into a cache folder, which opening it notes."""
+    pieces = [Piece("<unk>", 0, UNKNOWN), Piece("<s>", 0, CONTROL), Piece("</s>", 0, CONTROL)]
+    pieces += [Piece(f"<0x{i:02X}>", 0, BYTE) for i in range(256)]
+    pieces += [Piece(text, -rank, NORMAL) for rank, text in enumerate(["▁t", *"▁abcdefghijklmnopqrstuvwxyz"])]
+    config = replace(made.SMALL, vocab_size=len(pieces))
+    tokens = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [piece.text for piece in pieces],
+        "tokenizer.ggml.scores": [float(piece.score) for piece in pieces],
+        "tokenizer.ggml.token_type": [int(piece.type) for piece in pieces],
+    }
+    tensors = {to_gguf_name(name): tensor.float().numpy() for name, tensor in made.weights(config).items()}
+    path = made_gguf.write(tmp_path / "model.gguf", tensors, made_gguf.metadata(config) | tokens)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    report = verify(path)
+    assert report.ok, report
+    assert any("kept as tokenizer.model.v1" in note for note in report.notes)
+    assert str(tmp_path) not in json.dumps(report.to_json())
 
 
 def test_the_report_is_json(tmp_path: Path) -> None:
@@ -306,7 +329,7 @@ def test_every_fault_is_a_failed_check_of_one_line(tmp_path: Path, fault: str) -
     assert words in detail(report, check)
     assert all("\n" not in c.detail and c.detail for c in report.checks)
     assert not Path("evil-was-run").exists()
-    json.dumps(report.to_json())
+    assert str(tmp_path) not in json.dumps(report.to_json()), "a report tells nothing of the machine"
 
 
 def test_what_could_not_be_checked_says_why(tmp_path: Path) -> None:

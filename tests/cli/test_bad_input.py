@@ -63,7 +63,7 @@ def missing_shard(folder: Path) -> None:
 def wrong_shapes(folder: Path) -> None:
     shard = whole(folder) / SHARD
     tensors = load_file(shard)
-    name = next(name for name in tensors if name.endswith("proj.weight"))
+    name = next(name for name in tensors if name.endswith("gate_proj.weight"))
     save_file(tensors | {name: tensors[name][:-1].clone()}, shard)
 
 
@@ -118,7 +118,7 @@ BROKEN: list[tuple[Callable[[Path], None], str]] = [
     (flipped_bit_in_header, SHARD),
     (flipped_bit_in_header_length, SHARD),
     (missing_shard, SHARD),
-    (wrong_shapes, "proj"),
+    (wrong_shapes, "has shape [47, 32] where the config asks for [48, 32]"),
     (wrong_embeddings, "vocabulary 65"),
     (unknown_key, "num_experts"),
     (unknown_key_in_params, "moe"),

@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 from tests.cli.subprocesses import command, python
 
 VERBS = ("generate", "chat", "convert", "verify", "download")
-HEAVY = ("torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "pydantic", "rich")
+HEAVY = ("torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "rich")
 
 
 def test_every_verb_is_listed_with_what_it_does(run: Run) -> None:

@@ -143,17 +143,15 @@ def test_what_a_page_held_before_does_not_matter(dirt: str, window: int | None, 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_same_bits_at_every_number_of_threads(threads: int) -> None:
     """Wide enough that the matrix products are split over threads: within one setting, alone and in a crowd agree."""
-    model = network(small(dim=256, head_dim=64, hidden_dim=600, vocab_size=1000, sliding_window=12), std=0.05)
+    model = network(small(dim=256, n_layers=1, head_dim=64, hidden_dim=600, vocab_size=1000, sliding_window=6), std=0.05)
+    documents = [random_ids(length, vocab=1000, seed=length) for length in (12, 40)]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        crowd = Crowd(model, chunk=40, page_tokens=8, max_len=40)
-        members = [crowd.join(random_ids(40, vocab=1000, seed=seed)) for seed in range(3)]
-        crowd.step([(members[2], 35), (members[0], 3)])
-        crowd.step([(members[0], 30), (members[1], 40), (members[2], 1)])
-        while riders := [member for member in members if member.left]:
-            crowd.step([(member, 1) for member in riders])
-        for member in members:
-            assert torch.equal(member.logits, alone(model, member.ids, page_tokens=8))
+        crowd = Crowd(model, chunk=35, page_tokens=4, max_len=40)
+        member, neighbour = (crowd.join(ids) for ids in documents)
+        for pieces in ([(neighbour, 35), (member, 3)], [(member, 8)], [(neighbour, 5), (member, 1)]):
+            crowd.step(pieces)
+        assert torch.equal(member.logits, alone(model, member.ids, page_tokens=4))
     finally:
         torch.set_num_threads(before)

@@ -74,5 +74,5 @@ def test_no_gradient_crosses_a_border_or_the_window(window: int | None, probe: i
         felt.append(x.grad.abs().sum((1, 2)).nonzero().flatten().tolist())
     assert felt[2] == seen
     # A row that sees one key gives it weight 1 whatever the score: there nothing but rounding reaches q and k.
-    assert felt[0] == [probe] or len(seen) == 1 and set(felt[0]) <= {probe}
-    assert felt[1] == seen or len(seen) == 1 and set(felt[1]) <= {probe}
+    assert felt[0] == [probe] or (len(seen) == 1 and set(felt[0]) <= {probe})
+    assert felt[1] == seen or (len(seen) == 1 and set(felt[1]) <= {probe})

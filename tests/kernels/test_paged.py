@@ -44,8 +44,8 @@ def test_values_and_bits(
     torch.set_num_threads(threads)
     try:
         whole = _paged(q, k, v, pages, [(0, ROWS)], window)
-        in_order = (x[pages].flatten(0, 1)[:ROWS].double() for x in (k, v))
-        expected = oracle.attention(q.double(), *in_order, oracle.mask(ROWS, window))
+        keys, values = (x[pages].flatten(0, 1)[:ROWS].double() for x in (k, v))
+        expected = oracle.attention(q.double(), keys, values, oracle.mask(ROWS, window))
         torch.testing.assert_close(whole.double(), expected, atol=TOLERANCE[dtype], rtol=0)
         for pieces in ([(0, 1)], [(ROWS - 1, ROWS)], [(i, i + 1) for i in range(240, 280)], [(9, 70), (250, 263), (64, 65)]):
             rows = torch.cat([torch.arange(*piece) for piece in pieces])

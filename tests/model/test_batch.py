@@ -56,8 +56,11 @@ def test_every_token_finds_its_place(drawn: list[tuple[int, int, str]]) -> None:
     assert batch.ids.tolist() == [100 * s + i for s, i in rows]
     assert batch.positions.tolist() == [spans[s].start + i for s, i in rows]
     assert batch.borders.diff().tolist() == [len(span.ids) for span in spans]
-    needs = {"all": lambda s, i: True, "last": lambda s, i: i == len(spans[s].ids) - 1, "none": lambda s, i: False}
-    assert batch.logit_rows.tolist() == [row for row, (s, i) in enumerate(rows) if needs[spans[s].logits](s, i)]
+    needs = [
+        spans[s].logits == "all" or (spans[s].logits == "last" and i == len(spans[s].ids) - 1)  # by row
+        for s, i in rows
+    ]
+    assert batch.logit_rows.tolist() == [row for row, needed in enumerate(needs) if needed]
 
 
 GOOD: dict[str, object] = {

@@ -95,10 +95,10 @@ def _seven_b(page_tokens: int, chunk: int) -> tuple[PagePool, PageRing]:
     return pool, PageRing(pool, ring_slots(V01.sliding_window, chunk, page_tokens, CONTEXT), V01.sliding_window)
 
 
-@pytest.mark.parametrize("page_tokens", [16, 64, 100])
-@pytest.mark.parametrize("chunk", [1, 512, 4096, 6000])
+@pytest.mark.parametrize("page_tokens", [16, 64, 256])
+@pytest.mark.parametrize("chunk", [512, 4096, 6000])
 def test_memory_at_the_7b_shape(page_tokens: int, chunk: int) -> None:
-    """32,768 tokens, all but the last window as a prompt in chunks: an eighth of the full cache, at most a chunk and a page more."""
+    """28,672 tokens in chunks, then 4,096 single ones: an eighth of the full cache, a chunk and a page more at most."""
     window = V01.sliding_window
     assert window == 4096
     pool, ring = _seven_b(page_tokens, chunk)
@@ -110,7 +110,7 @@ def test_memory_at_the_7b_shape(page_tokens: int, chunk: int) -> None:
     while done < CONTEXT:
         step = min(chunk, CONTEXT - window - done) if done < CONTEXT - window else 1
         ring.extend(done + step)
-        assert ring.n_held <= (window + step) / page_tokens + 1
+        assert ring.n_held <= (window + step) // page_tokens + 1
         assert ring.n_held * pool.bytes_per_page <= full // 8 + chunk * token_bytes + pool.bytes_per_page
         done += step
         ring.retire(done)
@@ -156,7 +156,8 @@ def test_no_visible_position_is_ever_overwritten_or_lost(window: int, page_token
             assert place[where(position)] == position
         done += step
         ring.retire(done)
-        kept = {where(position)[0] for position in range(max(0, done - window + 1), done)}
+        partly = done % page_tokens != 0  # the newest page has room left, and is kept for what comes next
+        kept = {where(position)[0] for position in range(max(0, done - window + 1), done + partly)}
         assert NULL_PAGE not in kept
         assert kept == set(ring.table) - {NULL_PAGE}, "a page that nobody will read is held"
 

@@ -172,6 +172,12 @@ def test_no_network_is_one_line(hub: FakeHub, tmp_path: Path) -> None:
         fetch("a/b/c", endpoint=hub.endpoint, target=tmp_path / "model")
 
 
+def test_offline_is_one_line(get: partial[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(StoreError, match="cannot be downloaded: HF_HUB_OFFLINE is set; unset it, or pass a folder"):
+        get()
+
+
 def test_a_full_disk_is_noticed_first(get: partial[Path], hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(StoreError, match=r"its disk has 0.0 GB free; make room first"):

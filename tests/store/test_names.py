@@ -78,6 +78,13 @@ def test_a_word_that_is_no_name(name: str, words: str) -> None:
         resolve("")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" + "x" * 5000, "~no-such-user/model", "a\0b", "a/b\0", "\n"], ids=range(6))
+def test_what_no_file_system_could_hold_is_one_line(name: str) -> None:
+    with pytest.raises(StoreError, match=r"no model|does not exist") as caught:
+        resolve(name, fetchers={HUB: never})
+    assert "\n" not in str(caught.value)
+
+
 def test_links_wait_for_a_fetcher() -> None:
     for link, scheme in (("magnet:?xt=urn:btih:208b", "magnet"), ("https://host/x.tar", "https"), ("HTTP://host/x", "http")):
         with pytest.raises(StoreError, match=f"cannot fetch {scheme} links yet; download it and pass the folder"):

@@ -27,7 +27,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All checks of one model, in a fixed order.
+    """All checks of one model, in a fixed order. `name` is the last part of its path.
 
     `variant` is the published model it is, or has the architecture of; None for an own model or one that did not open.
     `dtypes` counts tensors by stored type. `files` are the hashes of the files read, empty if they were not wanted.
@@ -49,8 +49,7 @@ class Report:
         return all(check.status != "fail" for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON object; `name` is the last part of the path, so nothing in it tells where it was made but the notes of
-        failures."""
+        """One JSON object."""
         return {
             "model": self.name,
             "ok": self.ok,

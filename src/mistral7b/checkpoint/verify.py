@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def verify(
     config (what was read: theta, window, origin), variant (which published model the weights are), tokenizer (vocabulary,
     published file or not), tensors (all names and shapes), finite (no NaN, no Inf), hashes (against `manifest`, or the
     manifest.json beside the model), formats (what else stands there). A check that cannot be made because another failed is
-    skipped; without `hashes` no file is hashed. With `force` contradictions pass and are noted.
+    skipped; without `hashes` no file is hashed. With `force` contradictions pass and are noted. The report names files
+    without their folders.
     """
     checkpoint, opened = _open(path, force)
     checks = [opened]
@@ -56,16 +58,31 @@ def verify(
         checks.append(check_tokenizer(checkpoint, force=force))
         checks += _tensors(checkpoint, dtypes, progress)
     checks.append(check_formats(path))
+    bare = _without_paths(path, manifest, checkpoint.tokenizer if checkpoint is not None else None)
     return Report(
         name=path.resolve().name,
-        checks=_in_order(checks),
+        checks=tuple(replace(check, detail=bare(check.detail)) for check in _in_order(checks)),
         config=checkpoint.config if checkpoint is not None else None,
         variant=variant,
         dtypes=dtypes,
         files=files,
         training=_training(path),
-        notes=tuple(checkpoint.notes) if checkpoint is not None else (),
+        notes=tuple(bare(note) for note in checkpoint.notes) if checkpoint is not None else (),
     )
+
+
+def _without_paths(*paths: Path | None) -> Callable[[str], str]:
+    """Shortens these paths, and those of files beside or in them, to bare names: a report is made to be passed on."""
+    given = [form for path in paths if path is not None for form in (path, path.resolve())]
+    cuts = {str(path): path.name for path in given} | {f"{folder}/": "" for path in given for folder in (path, path.parent)}
+    longest_first = sorted((cut for cut in cuts if "/" in cut.rstrip("/")), key=len, reverse=True)
+
+    def bare(text: str) -> str:
+        for cut in longest_first:
+            text = text.replace(cut, cuts[cut])
+        return text
+
+    return bare
 
 
 def _open(path: Path, force: bool) -> tuple[Checkpoint | None, Check]:

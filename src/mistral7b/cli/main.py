@@ -78,6 +78,8 @@ def _explain(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{where}{error.strerror or error}"
+    if isinstance(error, typer.Abort):  # what typer makes of an EOFError
+        return "the input ended too early"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY)):
         return "memory ran out; a shorter --max-model-len or a narrower --dtype needs less"
     return None

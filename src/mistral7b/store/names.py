@@ -16,7 +16,7 @@ Fetcher = Callable[[str, Progress | None], Path]
 
 EMBEDDED = ("tiny", "tiny-instruct")
 HUB = "hub"  # the key of the fetcher for hub ids; the others are URL schemes
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_HUB_ID = re.compile(r"(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):", re.ASCII)
 _FILES = (".gguf", ".pth", ".pt", ".bin", ".safetensors", ".json")
 
@@ -37,16 +37,25 @@ def resolve(
     """
     if isinstance(name, str) and name in EMBEDDED:
         return _embedded(name)
-    if str(name) and (path := Path(name).expanduser()).exists():
+    if (path := _standing(name)) is not None:
         return path
     name = str(name) if isinstance(name, str) else f"./{name}" if not name.is_absolute() else str(name)
     if name.lower() in VARIANTS:
         name = _hub_id(name.lower())
-    if (scheme := _SCHEME.match(name)) and not Path(name).drive:
+    if scheme := _SCHEME.match(name):
         return _fetch_link(name, scheme[1].lower(), progress, fetchers or {})
-    if not _HUB_ID.fullmatch(name) or name.endswith(_FILES) or Path(name).parent.is_dir():
+    if not _HUB_ID.fullmatch(name) or name.endswith(_FILES) or _standing(Path(name).parent):
         raise StoreError(_nowhere(name))
     return _from_hub(name, offline, progress, (fetchers or {}).get(HUB))
+
+
+def _standing(name: str | Path) -> Path | None:
+    """`name` as a path that exists; None for one that does not, or that no file system could hold."""
+    try:
+        path = Path(name).expanduser()
+        return path if str(name) and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, a home of no user, a NUL
+        return None
 
 
 def _embedded(name: str) -> Path:
@@ -96,7 +105,7 @@ def _nowhere(name: str) -> str:
     if not name:
         return "the model's name is empty; give a folder, a .gguf file, tiny, a variant such as v0.3, or a hub id"
     if "/" in name or "\\" in name or name.endswith(_FILES) or name.startswith(("~", ".")):
-        return f"{name} does not exist; give a model folder or a .gguf file"
+        return f"{name if name.isprintable() else repr(name)} does not exist; give a model folder or a .gguf file"
     near = difflib.get_close_matches(name.lower(), [*EMBEDDED, *VARIANTS], n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"there is no model {name!r}: {hint}names are {', '.join([*EMBEDDED, *VARIANTS])}, a folder, a .gguf file or a hub id"

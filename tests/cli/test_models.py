@@ -1,0 +1,93 @@
+"""`convert` and `download`: what they report; the work itself is tested in its own rooms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from mistral7b.errors import StoreError
+from tests.cli.conftest import Run
+
+
+@pytest.mark.parametrize("to", ["hf", "consolidated", "gguf"])
+def test_a_converted_model_answers_the_same(run: Run, model: Path, tmp_path: Path, to: str) -> None:
+    target = tmp_path / ("made.gguf" if to == "gguf" else "made")
+    ran = run("convert", model, target, "--to", to)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith(f"{target}: ")
+    files = [target] if to == "gguf" else list(target.iterdir())
+    assert all(path.name in ran.out for path in files)
+    wanted = ("generate", "Once upon a time", "-n", 12, "--greedy", "-q")
+    assert run(*wanted, "-m", target).out == run(*wanted, "-m", model).out
+
+
+def test_the_type_and_the_object(run: Run, model: Path, tmp_path: Path) -> None:
+    ran = run("convert", model, tmp_path / "made", "--to", "consolidated", "--dtype", "f32", "--json")
+    told = json.loads(ran.out)
+    assert told["path"] == str(tmp_path / "made")
+    assert {file["name"]: file["bytes"] for file in told["files"]} == {
+        path.name: path.stat().st_size for path in (tmp_path / "made").iterdir()
+    }
+    assert told["bytes"] == sum(file["bytes"] for file in told["files"])
+    weights = load_file(tmp_path / "made" / "consolidated.safetensors")
+    assert {str(tensor.dtype) for tensor in weights.values()} == {"torch.float32"}
+
+
+def test_a_target_that_is_there_needs_force(run: Run, model: Path, tmp_path: Path) -> None:
+    wanted = ("convert", model, tmp_path / "made", "--to", "consolidated")
+    assert run(*wanted).status == 0
+    run(*wanted).fails_with("already exists", "--force")
+    assert run(*wanted, "--force").status == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--to", "onnx"), "'onnx' is not one of 'hf', 'consolidated', 'gguf'"),
+        (("--to", "hf", "--dtype", "int8"), "'int8' is not one of 'keep'"),
+        (("--to", "gguf"), "must end in .gguf"),
+        ((), "Missing option '--to'"),
+    ],
+)
+def test_a_conversion_that_makes_no_sense(run: Run, model: Path, tmp_path: Path, args: tuple[str, ...], said: str) -> None:
+    run("convert", model, tmp_path / "made", *args).fails_with(said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_download_asks_the_hub_for_what_was_named(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def fetch(hub_id: str, **options: Any) -> Path:
+        options.pop("progress")(1, 2)
+        asked.append({"hub_id": hub_id} | options)
+        return model
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("mistral7b.store.hub.fetch", fetch)
+    ran = run("download", "v0.3", "--to", tmp_path / "here", "--revision", "main")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith(f"{model}: ")
+    told = json.loads(run("download", "some/model", "--json").out)
+    assert told["path"] == str(model)
+    assert asked == [
+        {"hub_id": "mistralai/Mistral-7B-v0.3", "revision": "main", "target": tmp_path / "here"},
+        {"hub_id": "some/model", "revision": None, "target": None},
+    ]
+
+
+def test_a_download_that_fails_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(hub_id: str, **_: Any) -> Path:
+        raise StoreError(f"the hub cannot be reached for {hub_id}")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("mistral7b.store.hub.fetch", fetch)
+    run("download", "some/model").fails_with("the hub cannot be reached for some/model")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    run("download", "some/model").fails_with("offline")
+    run("download", "v0.2").fails_with("v0.2 is not on the hub")
+    run("download", "nonsense").fails_with("there is no model 'nonsense'")
