@@ -71,7 +71,7 @@ def test_a_stream_left_early_gives_its_pages_back(llm: LLM) -> None:
     stream = llm.stream("Once", WARM)
     next(stream)
     assert llm.engine.pool.n_free < llm.engine.pool.n_pages
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert llm.engine.pool.n_free == llm.engine.pool.n_pages
     assert llm.engine.idle
 

@@ -1,6 +1,6 @@
 """Put a finished run of pretrain.py into the package: weights, config, model card with unedited samples, manifest.
 
-    python recipes/tiny/publish.py --run runs/tiny --out src/mistral7b/models/tiny
+python recipes/tiny/publish.py --run runs/tiny --out src/mistral7b/models/tiny
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class LLM:
         self._run(completions)
         return [completion.output() for completion in completions]
 
-    def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Iterator[Delta]:
+    def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Generator[Delta]:
         """Like `generate` for one prompt, a Delta a token; joined, their texts are `generate`'s text."""
         return self._stream(self._completion(prompt, params or SamplingParams()))
 
@@ -120,7 +120,7 @@ class LLM:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         safe_prompt: bool = False,
-    ) -> Iterator[Delta]:
+    ) -> Generator[Delta]:
         """Like `chat` for one conversation, a Delta a token. Text streams as it comes, that of a tool call too; the last
         delta's output has the calls parsed."""
         for delta in self._stream(self._reply(messages, params or SamplingParams(), tools, safe_prompt)):
@@ -214,7 +214,7 @@ class LLM:
         for _ in self._follow(completions):
             pass
 
-    def _stream(self, completion: Completion) -> Iterator[Delta]:
+    def _stream(self, completion: Completion) -> Generator[Delta]:
         for text in self._follow([completion]):
             yield Delta(text, completion.output())
 

@@ -117,3 +117,13 @@ def test_a_target_of_the_other_kind_or_in_no_folder(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"is a folder|is a file|is not a folder"):
             aside(target, needs=3, folder=folder, force=True).__enter__()
     assert names(tmp_path) == ["file"]
+
+
+def test_a_model_with_a_manifest_is_still_only_a_model(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    for name in ("config.json", "manifest.json"):
+        (target / name).write_text("{}")
+    with aside(target, needs=1, folder=True, force=True) as made:
+        (made / "params.json").write_text("{}")
+    assert [path.name for path in target.iterdir()] == ["params.json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_what_was_read_and_how_fast_is_told_on_stderr(run: Run, model: Path) -> 
     told = run("generate", PROMPT, "-m", model, "-n", 4, "--seed", 1).err.splitlines()
     assert told[0] == f"{model}: hf, bfloat16 on cpu, context {CONTEXT} tokens"
     assert "rope_theta 10000, window 32, 539,808 parameters" in told[1]
-    assert told[-1].startswith("5 + 4 tokens, first after ")
+    assert told[-1].startswith("5 prompt tokens, 4 new, first after ")
     assert told[-1].endswith(" tokens/s, finish reason: length, seed 1")
     assert run("generate", PROMPT, "-m", model, "-n", 4, "--seed", 1, "--quiet").err == ""
     assert "no speed to state" in run("generate", PROMPT, "-m", model, "-n", 1).err
@@ -168,6 +169,15 @@ def test_a_process_of_its_own(model: Path) -> None:
     done = command("generate", "-", "-m", model, "-n", 4, "--seed", 1, "--json", input=PROMPT)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["usage"]["completion_tokens"] == 4
+
+
+def test_a_reader_that_was_never_there_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nowhere:
+        args = [sys.executable, "-m", "mistral7b", "--version"]
+        done = subprocess.run(args, stdout=nowhere, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_a_reader_that_goes_away_is_no_error(model: Path) -> None:

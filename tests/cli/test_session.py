@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mistral7b.cli.conversation import Conversation
-from mistral7b.cli.session import COMMANDS, Session, read_turn, stoppable
+from mistral7b.cli.keyboard import read_turn, stoppable
+from mistral7b.cli.session import COMMANDS, Session
 from mistral7b.errors import RequestError
 from mistral7b.tokens.calls import ToolCall
 from tests.cli.scripted import Reply, Scripted, chat_of

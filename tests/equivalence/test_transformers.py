@@ -38,8 +38,8 @@ CASES = [
 
 def _theirs(model: Transformer, attention: str) -> Any:
     """transformers' model with the weights of ours."""
-    settings: dict[str, Any] = model.config.to_hf(max_position_embeddings=512, dtype="float32")
-    theirs: Any = MistralForCausalLM(MistralConfig(**settings, attn_implementation=attention))
+    settings = model.config.to_hf(max_position_embeddings=512, dtype="float32") | {"attn_implementation": attention}
+    theirs: Any = MistralForCausalLM(MistralConfig(**settings))
     theirs.load_state_dict(in_hf(dict(weights(model)), model.config))
     return theirs.eval()
 

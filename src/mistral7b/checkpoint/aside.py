@@ -16,7 +16,7 @@ from mistral7b.errors import CheckpointError
 MODEL_FILES = (
     "*.safetensors", "*.safetensors.index.json", "params.json", "config.json", "generation_config.json", "mistral7b.json",
     "tokenizer.model*", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*",
+    "chat_template.jinja", "manifest.json", "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*",
 )  # fmt: skip
 
 

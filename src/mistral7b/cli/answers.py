@@ -57,7 +57,7 @@ def summary(output: RequestOutput, params: SamplingParams) -> str:
     tokens, seed = len(completion.token_ids), drawn_with(params)
     speed = timing.tokens_per_second(tokens)
     parts = [
-        f"{len(output.prompt_token_ids):,} + {tokens:,} tokens",
+        f"{len(output.prompt_token_ids):,} prompt tokens, {tokens:,} new",
         f"first after {_seconds(timing.first_token_s)}",
         f"{speed:,.1f} tokens/s" if speed is not None else "no speed to state",
         f"finish reason: {completion.finish_reason or 'stopped'}",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError
 
 if TYPE_CHECKING:
-    from mistral7b.outputs import Delta, RequestOutput
+    from mistral7b.outputs import RequestOutput
 
 EXAMPLES = examples(
     "mistral7b chat -m v0.3-instruct",
@@ -46,7 +46,7 @@ class Chat:
         deltas = self.opened.llm.stream_chat(
             conversation.messages, self.params, tools=conversation.tools, safe_prompt=self.safe_prompt
         )
-        with closing(cast("Generator[Delta]", deltas)):  # what is not run to its end is cancelled when closed
+        with closing(deltas):  # what is not run to its end is cancelled when closed
             for delta in deltas:
                 write(delta.text)
                 if stopped():
@@ -94,10 +94,9 @@ def chat(
     At a terminal /help lists the commands, Ctrl-C stops a reply and Ctrl-D quits. Through a pipe each line is a message of
     one conversation, as it stands, and is answered in turn; when the model calls a tool, the next line is the result.
     """
-    params = SamplingParams(
-        temperature=options.temperature_of(temperature, greedy, top_p, top_k), top_p=1.0 if top_p is None else top_p,
-        top_k=top_k or 0, seed=options.seed_of(seed), max_tokens=max_tokens, stop=stop or (),
-    )  # fmt: skip
+    params = options.sampling(
+        temperature=temperature, greedy=greedy, top_p=top_p, top_k=top_k, seed=seed, max_tokens=max_tokens, stop=stop
+    )
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     if interactive and as_json:
         raise RequestError("--json is for a pipe: echo hello | mistral7b chat --json")

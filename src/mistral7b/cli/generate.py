@@ -63,9 +63,9 @@ def generate(
     """
     if logprobs is not None and not as_json:
         raise RequestError("--logprobs stand in the JSON object; add --json")
-    params = SamplingParams(
-        temperature=options.temperature_of(temperature, greedy, top_p, top_k), top_p=1.0 if top_p is None else top_p,
-        top_k=top_k or 0, seed=options.seed_of(seed), max_tokens=max_tokens, stop=stop or (), logprobs=logprobs,
+    params = options.sampling(
+        temperature=temperature, greedy=greedy, top_p=top_p, top_k=top_k, seed=seed, max_tokens=max_tokens, stop=stop,
+        logprobs=logprobs,
     )  # fmt: skip
     wanted = read_prompt(prompt, prompt_file, ids)
     opened = open_model(

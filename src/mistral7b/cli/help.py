@@ -33,6 +33,12 @@ class Verb(TyperCommand):
 class Verbs(TyperGroup):
     """The command itself: its verbs first, then its two options."""
 
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False  # typer would load pydantic, 0.1 s, to learn that the None it has is no True
+        return option
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
         with formatter.section("Options"):

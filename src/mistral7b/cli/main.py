@@ -17,7 +17,7 @@ from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
 from mistral7b.cli.terminal import note, one_line
 from mistral7b.errors import Mistral7BError
 
-ERROR, INTERRUPTED = 2, 130
+GONE, ERROR, INTERRUPTED = 1, 2, 130
 _NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")  # how torch puts it
 
 app = typer.Typer(
@@ -57,6 +57,10 @@ def main(args: Sequence[str] | None = None) -> int:
         try:
             status = get_command(app).main(args, prog_name="mistral7b", standalone_mode=False)
             sys.stdout.flush()
+        except BrokenPipeError:
+            # Whatever is still to be written, at the very end of the process too, must find a place to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return GONE
         except (Exception, KeyboardInterrupt) as error:
             if (line := _explain(error)) is None:
                 raise
@@ -74,12 +78,10 @@ def _explain(error: BaseException) -> str | None:
         context = getattr(error, "ctx", None)
         page = context.command_path if context is not None else "mistral7b"
         said = error.format_message().replace("Value error, ", "").rstrip(".")
-        return f"{said}. Try '{page} --help'"
+        return f"{said}{'' if said.endswith('?') else '.'} Try '{page} --help'"
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{where}{error.strerror or error}"
-    if isinstance(error, typer.Abort):  # what typer makes of an EOFError
-        return "the input ended too early"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY)):
         return "memory ran out; a shorter --max-model-len or a narrower --dtype needs less"
     return None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError
 
 # What mistral-inference's own `mistral-chat` uses: alive, and on topic. 1.0, the library's default, is the distribution as
@@ -71,16 +72,32 @@ Quiet = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=_OUTPUT)]
 
 
-def temperature_of(temperature: float | None, greedy: bool, top_p: float | None, top_k: int | None) -> float:
-    """The temperature meant; RequestError if --greedy stands beside an option it would leave without effect."""
-    if not greedy:
-        return TEMPERATURE if temperature is None else temperature
-    for name, given in (("--temperature", temperature or None), ("--top-p", top_p), ("--top-k", top_k)):
-        if given is not None:
-            raise RequestError(f"--greedy and {name} contradict each other; leave out one of them")
-    return 0.0
+def sampling(
+    *,
+    temperature: float | None,
+    greedy: bool,
+    top_p: float | None,
+    top_k: int | None,
+    seed: int | None,
+    max_tokens: int,
+    stop: list[str] | None,
+    logprobs: int | None = None,
+) -> SamplingParams:
+    """What these options ask for. A seed that was not given is drawn here, so that it can be shown and the text had again.
 
-
-def seed_of(seed: int | None) -> int:
-    """`seed`, or a fresh one, which can then be shown so that the text can be had again."""
-    return secrets.randbits(_SHOWN_SEED) if seed is None else seed
+    Raises RequestError for a value that makes no sense, or if --greedy stands beside an option it leaves without effect.
+    """
+    if greedy:
+        for name, given in (("--temperature", temperature or None), ("--top-p", top_p), ("--top-k", top_k)):
+            if given is not None:
+                raise RequestError(f"--greedy and {name} contradict each other; leave out one of them")
+        temperature = 0.0
+    return SamplingParams(
+        temperature=TEMPERATURE if temperature is None else temperature,
+        top_p=1.0 if top_p is None else top_p,
+        top_k=top_k or 0,
+        seed=secrets.randbits(_SHOWN_SEED) if seed is None else seed,
+        max_tokens=max_tokens,
+        stop=stop or (),
+        logprobs=logprobs,
+    )

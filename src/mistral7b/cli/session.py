@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from mistral7b.cli.answers import summary
 from mistral7b.cli.chat import Chat
 from mistral7b.cli.conversation import Conversation, Message, read_tools
+from mistral7b.cli.keyboard import read_turn, stoppable
 from mistral7b.cli.terminal import BOLD, CYAN, RED, YELLOW, note, one_line, paint, table, tell, write
 from mistral7b.errors import ChatError, Mistral7BError, RequestError
 
-FENCE = '"""'
 COMMANDS = {
     "/help": "this list",
     "/history": "the conversation so far",
@@ -137,37 +135,6 @@ class Session:
     def _on_load(self, file: str) -> None:
         self.conversation.load(_path(file))
         tell(f"{len(self.conversation.messages)} messages read from {file}; /history shows them")
-
-
-def read_turn(read: Callable[[str], str], prompt: str) -> str:
-    """One message: a line, lines that end in a backslash and the one after them, or what stands between lines of \"\"\"."""
-    line = read(prompt)
-    if line.startswith(FENCE):
-        block = line.removeprefix(FENCE)
-        while not block.endswith(FENCE):
-            block += "\n" + read("… ")
-        return block.removesuffix(FENCE).strip("\n")
-    while line.endswith("\\"):
-        line = line[:-1] + "\n" + read("… ")
-    return line
-
-
-@contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
-    """While open, Ctrl-C only asks: the reply ends after the token in work, with everything in order. A second one insists."""
-    asked = False
-
-    def ask(_: int, __: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _said(message: Message) -> str:

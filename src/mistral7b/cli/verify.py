@@ -59,7 +59,6 @@ def verify(
     Config, tokenizer, names and shapes of the tensors, NaN and Inf, hashes; and which published model it is. The
     exit status is 0 if nothing fails and 2 if something does.
     """
-    from mistral7b.checkpoint.verify import verify as run
     from mistral7b.store.names import resolve
 
     if (oracle_file or ppl_file) and not oracles:
@@ -71,36 +70,28 @@ def verify(
     if write_manifest:
         _write_manifest(path, as_json=as_json)
         return
-    with progress("reading", at_least=GIGABYTE) as read:
-        found = run(
-            path,
-            force=force,
-            manifest=manifest,
-            hashes=not no_hashes,
-            progress=lambda check, done, total: read(done, total, check),
-        )
-    ran = _run_oracles(path, found, oracle_file, ppl_file, dtype=dtype, device=device, force=force) if oracles else None
-    value = found.to_json() | ({} if ran is None else {"oracles": ran})
-    lines = [*value["checks"], *(ran["results"] if ran else ())]
-    if report is not None:
-        from mistral7b.oracles import write_report
-
-        write_report(report, value)
-    if as_json:
-        emit(value)
-    else:
-        _show(found.name, lines)
-    if failed := [line["name"] for line in lines if line["status"] == "fail"]:
-        raise CheckpointError(f"{found.name} fails {len(failed)} of {len(lines)} checks: {', '.join(failed)}")
-
-
-def _run_oracles(
-    path: Path, found: Report, oracles: Path | None, text: Path | None, *, dtype: str, device: str, force: bool
-) -> dict[str, Any] | None:
-    """The results as an object to share; None for a model that has failed already, which may not even load."""
-    if not found.ok:
+    found = _check(path, manifest, hashes=not no_hashes, force=force)
+    value = found.to_json()
+    if oracles and found.ok:
+        value["oracles"] = _ask_oracles(path, found, oracle_file, ppl_file, dtype=dtype, device=device, force=force)
+    elif oracles:
         tell("the oracles were not asked, because a check failed")
-        return None
+    _tell(value, report, as_json=as_json)
+
+
+def _check(path: Path, manifest: Path | None, *, hashes: bool, force: bool) -> Report:
+    from mistral7b.checkpoint.verify import verify as check
+
+    with progress("reading", at_least=GIGABYTE) as read:
+        return check(
+            path, force=force, manifest=manifest, hashes=hashes, progress=lambda name, done, total: read(done, total, name)
+        )
+
+
+def _ask_oracles(
+    path: Path, found: Report, oracles: Path | None, text: Path | None, *, dtype: str, device: str, force: bool
+) -> dict[str, Any]:
+    """The answers, as an object to share."""
     from mistral7b.api import LLM
     from mistral7b.oracles import check_oracles, oracle_report
 
@@ -110,13 +101,23 @@ def _run_oracles(
         results = check_oracles(llm, found.variant, oracles, text, progress=lambda name, done, total: asked(done, total, name))
     model = llm.model
     return oracle_report(
-        results,
-        config=llm.checkpoint.config,
-        variant=found.variant,
-        dtype=model.dtype,
-        device=str(model.device),
-        files=found.files,
+        results, config=model.config, variant=found.variant, dtype=model.dtype, device=str(model.device), files=found.files
     )
+
+
+def _tell(value: dict[str, Any], report: Path | None, *, as_json: bool) -> None:
+    """Write the report and show it; CheckpointError, for the exit status, if anything failed."""
+    lines = [*value["checks"], *value.get("oracles", {"results": ()})["results"]]
+    if report is not None:
+        from mistral7b.oracles import write_report
+
+        write_report(report, value)
+    if as_json:
+        emit(value)
+    else:
+        _show(value["model"], lines)
+    if failed := [line["name"] for line in lines if line["status"] == "fail"]:
+        raise CheckpointError(f"{value['model']} fails {len(failed)} of {len(lines)} checks: {', '.join(failed)}")
 
 
 def _show(name: str, lines: list[dict[str, Any]]) -> None:

@@ -9,10 +9,9 @@ from fnmatch import fnmatchcase
 
 from mistral7b.checkpoint import configs, consolidated, hf
 from mistral7b.checkpoint.aside import MODEL_FILES
-from mistral7b.checkpoint.manifest import MANIFEST
 from mistral7b.errors import StoreError
 
-_COMPANIONS = (*(pattern for pattern in MODEL_FILES if "safetensors" not in pattern), MANIFEST)
+_COMPANIONS = tuple(pattern for pattern in MODEL_FILES if "safetensors" not in pattern)
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors", re.ASCII)
 
 
