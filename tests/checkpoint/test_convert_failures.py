@@ -86,7 +86,7 @@ def test_a_target_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="already exists"):
         convert(first, tmp_path / "second", to="consolidated")
     convert(first, tmp_path / "second", to="consolidated", force=True)
-    assert names(tmp_path / "second") == ["consolidated.safetensors", "params.json"]
+    assert names(tmp_path / "second") == ["consolidated.safetensors", "mistral7b.json", "params.json"]
     for target in (first, tmp_path, tmp_path / "second" / ".." / "first"):
         with pytest.raises(CheckpointError, match="is or holds the model to convert"):
             convert(first, target, to="consolidated", force=True)

@@ -1,1 +1,0 @@
-"""Quantised weight formats and their packed layouts; calibration lives higher."""
