@@ -13,6 +13,7 @@ import torch
 from mistral7b import LLM, SamplingParams, load
 from mistral7b.config import ModelConfig
 from mistral7b.errors import MemoryFitError, MismatchError, RequestError, TokenizerError
+from mistral7b.outputs import Delta
 from tests.checkpoint.made import hf, weights
 
 CONFIG = ModelConfig(
@@ -73,6 +74,22 @@ def test_a_stream_left_early_gives_its_pages_back(llm: LLM) -> None:
     assert llm.engine.pool.n_free < llm.engine.pool.n_pages
     stream.close()
     assert llm.engine.pool.n_free == llm.engine.pool.n_pages
+    assert llm.engine.idle
+
+
+def test_two_streams_and_a_call_between_them_do_not_disturb_each_other(llm: LLM) -> None:
+    prompts = ["Once", "The cat"]
+    stop = llm.generate(prompts[1], WARM)[0].outputs[0].text[20:24]
+    params = [WARM, SamplingParams(temperature=1.0, seed=11, max_tokens=40, ignore_eos=True, stop=stop)]
+    alone = [llm.generate(prompt, one)[0].outputs[0] for prompt, one in zip(prompts, params, strict=True)]
+    streams = [llm.stream(prompt, one) for prompt, one in zip(prompts, params, strict=True)]
+    taken: list[list[Delta]] = [[next(stream)] for stream in streams]
+    assert llm.generate("Third", WARM)[0].outputs[0].finish_reason == "length"  # 40 steps, in which both go on
+    for deltas, stream in zip(taken, streams, strict=True):
+        deltas.extend(stream)
+    for deltas, expected in zip(taken, alone, strict=True):
+        assert "".join(delta.text for delta in deltas) == expected.text
+        assert deltas[-1].output.outputs[0] == expected
     assert llm.engine.idle
 
 

@@ -220,17 +220,18 @@ class LLM:
 
     def _follow(self, completions: Sequence[Completion]) -> Iterator[str]:
         """Drive the engine until all of `completions` have ended; yields the text each token makes final."""
-        of = {id(completion.request): completion for completion in completions}
         for completion in completions:
             self.engine.add(completion.request)
         try:
-            while any(completion.request.finish_reason is None for completion in completions):
-                for request in self.engine.step():
-                    if (advanced := of.get(id(request))) is not None:
-                        text = advanced.advance()
-                        if isinstance(advanced.stop_reason, str):
-                            self.engine.cancel(request)
+            while not all(completion.ended for completion in completions):
+                # A step may be another stream's: what it gave these requests is waiting for them.
+                for completion in completions:
+                    while completion.behind:
+                        text = completion.advance()
+                        if completion.ended:
+                            self.engine.cancel(completion.request)
                         yield text
+                self.engine.step()
         finally:
             for completion in completions:
                 self.engine.cancel(completion.request)

@@ -39,47 +39,58 @@ class Completion:
         self._first: float | None = None
         self._last = self._arrival
 
+    @property
+    def behind(self) -> bool:
+        """True while the request has ids that `advance` has not taken in. After a stop string none counts."""
+        return not isinstance(self.stop_reason, str) and self._seen < len(self.request.output)
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing will follow."""
+        return isinstance(self.stop_reason, str) or (self.request.finish_reason is not None and not self.behind)
+
     def advance(self) -> str:
-        """Take in the request's new ids; returns the text that has become final.
+        """Take in the request's next id; returns the text that has become final.
 
         Text that may be the beginning of a stop string is held back until it is decided. If a stop string is complete,
-        `stop_reason` names it and the caller should cancel the request.
+        `stop_reason` names it, and the caller should cancel the request.
         """
         self._last = time.perf_counter()
         self._first = self._first or self._last
-        request, ended = self.request, self.request.finish_reason is not None
-        fresh, self._seen = request.output[self._seen :], len(request.output)
-        if ended and request.finish_reason == "stop":
-            self.stop_reason = None if request.output[-1].id not in request.params.stop_token_ids else request.output[-1].id
-            fresh = fresh[:-1]
+        token = self.request.output[self._seen].id
+        self._seen += 1
+        stopped = self.ended and self.request.finish_reason == "stop"
+        if stopped and token in self.request.params.stop_token_ids:
+            self.stop_reason = token
         if self._detokenizer is None:
             return ""
         searched = len(self._text)
-        self._text += "".join(self._detokenizer.push(sampled.id) for sampled in fresh)
-        if ended:
+        if not stopped:
+            self._text += self._detokenizer.push(token)
+        if self.ended:
             self._text += self._detokenizer.finish()
         self._cut_at_stop(searched)
-        final = len(self._text) if ended or self.stop_reason is not None else len(self._text) - self._held_back()
+        final = len(self._text) - (0 if self.ended else self._held_back())
         text, self._sent = self._text[self._sent : final], max(self._sent, final)
         return text
 
     def output(self) -> RequestOutput:
         """The request as it stands."""
         request = self.request
-        reason = "stop" if isinstance(self.stop_reason, str) else request.finish_reason
+        reason = "stop" if isinstance(self.stop_reason, str) else request.finish_reason if self.ended else None
         completion = CompletionOutput(
             index=0,
             text=self._text[: self._sent],
-            token_ids=[sampled.id for sampled in request.output],
+            token_ids=[sampled.id for sampled in request.output[: self._seen]],
             finish_reason=reason,
             stop_reason=self.stop_reason,
         )
         if request.params.logprobs is not None:
-            completion.logprobs = [self._logprobs(i) for i in range(len(request.output))]
-            completion.cumulative_logprob = sum(sampled.logprob or 0.0 for sampled in request.output)
+            completion.logprobs = [self._logprobs(i) for i in range(self._seen)]
+            completion.cumulative_logprob = sum(sampled.logprob or 0.0 for sampled in request.output[: self._seen])
         first = self._first or self._last
         timing = Timing(first - self._arrival, self._last - first)
-        return RequestOutput(self._prompt, list(request.prompt), [completion], reason is not None, timing, list(self._notes))
+        return RequestOutput(self._prompt, list(request.prompt), [completion], self.ended, timing, list(self._notes))
 
     def _cut_at_stop(self, searched: int) -> None:
         places = []

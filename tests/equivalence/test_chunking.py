@@ -66,6 +66,7 @@ def _drive(crowd: Crowd, chunk: int, random: Random) -> None:
     lengths=st.lists(st.integers(1, LENGTH), min_size=1, max_size=5),
     random=st.randoms(use_true_random=False),
 )
+@example(window=None, page_tokens=1, dtype=torch.float32, chunk=13, block=4, lengths=[41, 4, 1], random=Random(3))
 @example(window=5, page_tokens=3, dtype=torch.float32, chunk=20, block=4, lengths=[44, 44, 7], random=Random(0))
 @example(window=1, page_tokens=16, dtype=torch.bfloat16, chunk=1, block=256, lengths=[44, 30], random=Random(1))
 @example(window=None, page_tokens=3, dtype=torch.float32, chunk=13, block=16, lengths=[40, 44, 1, 2], random=Random(2))
