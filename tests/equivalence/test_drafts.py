@@ -1,4 +1,4 @@
-"""A rejected draft is a truncation: whatever was drafted, the run goes on as if nothing had been."""
+"""A rejected draft needs no undoing: whatever was drafted, the run goes on as if nothing had been."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ def test_rejected_drafts_leave_no_trace(window: int | None, page_tokens: int, ro
         wrong = [(token + 1) % 64 for token in random_ids(drafted - right, seed=done)]
         kept.append(feed(ids[done : done + 1 + right] + wrong, done)[: 1 + right])
         done += 1 + right
-        ring.truncate(done)
         ring.retire(done)
         held = [page for page in ring.table if page != NULL_PAGE]
         assert len(held) == len(set(held)) == ring.n_held <= len(ring.table)

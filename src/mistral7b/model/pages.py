@@ -90,7 +90,8 @@ class PageRing:
 
     Position i is written over position i - RP, which no query of its chunk sees any more. So with P dividing W and
     one-token steps, R = W / P and position i lies at i mod W, as in the paper. A page all of whose positions are out
-    of sight goes back to the pool; `table` then holds 0.
+    of sight goes back to the pool; `table` then holds 0. A rejected draft needs no undoing: nothing that is still seen
+    was overwritten by it, and the next step writes its positions again.
     """
 
     def __init__(self, pool: PagePool, slots: int, window: int | None) -> None:
@@ -125,10 +126,6 @@ class PageRing:
         while self._first < min(self._end, self._oldest_seen // self.pool.page_tokens):
             self._give_back(self._first % len(self.table))
             self._first += 1
-
-    def truncate(self, end: int) -> None:
-        """Forget positions from `end` on (a rejected draft). Their pages are kept: the next step writes them again."""
-        self._end = max(self._first, -(-end // self.pool.page_tokens))
 
     def release(self) -> None:
         """Give everything back."""
