@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mistral7b import LLM, SamplingParams, load
 from mistral7b.config import ModelConfig
-from mistral7b.errors import MemoryFitError, MismatchError, RequestError, TokenizerError
+from mistral7b.errors import ChatError, MemoryFitError, MismatchError, NumericError, RequestError, TokenizerError
 from mistral7b.outputs import Delta
 from tests.checkpoint.made import hf, weights
 
@@ -169,12 +173,71 @@ def test_a_prompt_past_the_trained_context_is_answered_with_a_warning(llm: LLM) 
     assert not llm.generate([5] * 64, GREEDY)[0].notes
 
 
-@pytest.mark.parametrize("prompts", ["", [], [[]], [""], [1, 8192], [1, -1], [[1], [2, 10**9]], [5] * 512, [True]])
+@pytest.mark.parametrize(
+    "prompts",
+    ["", [], [[]], [""], [1, 8192], [1, -1], [[1], [2, 10**9]], [5] * 512, [True], None, {"a": 1}, b"abc", [1.5], [[1], ["a"]]],
+)
 def test_bad_prompts_are_refused_before_anything_runs(llm: LLM, prompts: object) -> None:
     with pytest.raises(RequestError) as caught:
         llm.generate(prompts, GREEDY)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert llm.engine.idle
+
+
+@pytest.mark.parametrize("wrap", [np.array, torch.tensor, lambda ids: [np.array(ids)], lambda ids: (tuple(ids),)])
+def test_ids_may_come_in_any_kind_of_array(llm: LLM, wrap: Callable[[list[int]], Any]) -> None:
+    expected = llm.generate([1, 2000], GREEDY)[0].outputs[0].token_ids
+    assert llm.generate(wrap([1, 2000]), GREEDY)[0].outputs[0].token_ids == expected
+    assert llm.logits(np.array([1, 2000])).shape == (2, 8192)  # type: ignore[arg-type]
+
+
+def test_params_of_another_kind_are_refused(llm: LLM) -> None:
+    with pytest.raises(RequestError, match="must be SamplingParams"):
+        llm.generate("Once", {"temperature": 0})  # type: ignore[arg-type]
+    with pytest.raises(ChatError, match="list of messages"):
+        llm.chat({"role": "user", "content": "Hi"})  # type: ignore[arg-type]
+    with pytest.raises(ChatError):
+        llm.stream_chat([])
+
+
+def test_the_end_of_text_is_the_configs_with_a_tokenizer_or_without(folder: Path, tmp_path: Path, llm: LLM) -> None:
+    third = llm.generate([1, 2000], GREEDY)[0].outputs[0].token_ids[2]
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "tokenizer.model.v3").unlink()
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"eos_token_id": [2, third]}))
+    found = LLM(other, dtype="float32").generate([1, 2000], SamplingParams(temperature=0, max_tokens=24))[0].outputs[0]
+    assert found.token_ids[-1] == third
+    assert found.finish_reason == "stop"
+
+
+def test_ids_that_a_fine_tune_added_have_no_text(tmp_path: Path) -> None:
+    config = replace(CONFIG, vocab_size=8194)
+    made = weights(config, seed=5)
+    made["output.weight"][8192:] = made["output.weight"][:8192].abs().amax() * 20  # now and then the likeliest
+    wide = hf(tmp_path, made, config)
+    shutil.copy(Path(str(files("mistral7b"))) / "models" / "tiny" / "tokenizer.model.v3", wide)
+    model = LLM(wide, dtype="float32")
+    assert any("2 ids that the tokenizer does not know" in note for note in model.checkpoint.notes)
+    output = model.generate([1, 8193, 2000], SamplingParams(temperature=1, seed=1, max_tokens=30, logprobs=2))[0].outputs[0]
+    assert {8192, 8193} & set(output.token_ids)
+    model.chat([{"role": "user", "content": "Hi"}], GREEDY)
+
+
+def test_logits_that_are_not_finite_are_an_error_and_not_an_answer(folder: Path) -> None:
+    model = LLM(folder, dtype="float32")
+    model.model.output.weight[77, 0] = float("nan")
+    with pytest.raises(NumericError, match="not finite in float32"):
+        model.generate(["Once", "upon"], GREEDY)
+    assert model.engine.idle
+    assert model.engine.pool.n_free == model.engine.pool.n_pages
+
+
+def test_the_cache_takes_no_more_than_the_weights_leave(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral7b.api.available_bytes", lambda _device: 4_000_000)
+    model = LLM(folder, dtype="float32", max_num_seqs=10**6)
+    pool = model.engine.pool
+    assert pool.n_pages * pool.bytes_per_page <= 4_000_000 - model.model.config.n_params * 4 or pool.n_pages == model.engine.slots
 
 
 def test_a_folder_without_a_tokenizer_works_on_ids(folder: Path, tmp_path: Path, llm: LLM) -> None:
@@ -227,7 +290,17 @@ def test_float16_works_with_a_warning(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("dtype", "int3"), ("device", "nowhere"), ("max_model_len", 0), ("max_model_len", 10**6), ("chunk", 0)]
+    ("name", "value"),
+    [
+        ("dtype", "int3"),
+        ("dtype", torch.int8),
+        ("device", "nowhere"),
+        ("device", "meta"),
+        ("device", None),
+        ("max_model_len", 0),
+        ("max_model_len", 10**6),
+        ("chunk", 0),
+    ],
 )
 def test_bad_settings_are_named(folder: Path, name: str, value: object) -> None:
     with pytest.raises(RequestError, match=name) as caught:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import operator
+import textwrap
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mistral7b.checkpoint.folder import open_checkpoint
+from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
 from mistral7b.checkpoint.memory import available_bytes
 from mistral7b.completion import Completion
 from mistral7b.engine.engine import DEFAULT_CHUNK, Engine
 from mistral7b.engine.params import SamplingParams
 from mistral7b.engine.request import Request
-from mistral7b.errors import RequestError, TokenizerError
+from mistral7b.errors import ChatError, NumericError, RequestError, TokenizerError
 from mistral7b.loading import Loaded, Progress, check_fit, context_length, load, pick_device, pick_dtype
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, ring_slots
@@ -59,6 +61,7 @@ class LLM:
         path = resolve(model)
         checkpoint = open_checkpoint(path, force=force)
         self.max_model_len = context_length(checkpoint, max_model_len)
+        room = self._room(checkpoint, pick_dtype(dtype, checkpoint), pick_device(device))
         self._chunk = chunk or checkpoint.config.sliding_window or DEFAULT_CHUNK
         if not force:
             check_fit(checkpoint, pick_dtype(dtype, checkpoint), pick_device(device), self.max_model_len, self._chunk)
@@ -68,7 +71,11 @@ class LLM:
         )  # fmt: skip
         self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint
         self.engine = Engine(
-            self.model, self._pool(max_num_seqs), max_model_len=self.max_model_len, max_num_seqs=max_num_seqs, chunk=self._chunk
+            self.model,
+            self._pool(max_num_seqs, room),
+            max_model_len=self.max_model_len,
+            max_num_seqs=max_num_seqs,
+            chunk=self._chunk,
         )
 
     def generate(
@@ -83,7 +90,7 @@ class LLM:
         outside the vocabulary; then nothing has run.
         """
         several = _as_prompts(prompts)
-        each = [params or SamplingParams()] * len(several) if not isinstance(params, Sequence) else list(params)
+        each = list(params) if isinstance(params, list | tuple) else [_one(params)] * len(several)
         if len(each) != len(several):
             raise RequestError(f"{len(several)} prompts but {len(each)} SamplingParams; give one for all or one for each")
         completions = [self._completion(prompt, one) for prompt, one in zip(several, each, strict=True)]
@@ -92,7 +99,7 @@ class LLM:
 
     def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Generator[Delta]:
         """Like `generate` for one prompt, a Delta a token; joined, their texts are `generate`'s text."""
-        return self._stream(self._completion(prompt, params or SamplingParams()))
+        return self._stream(self._completion(prompt, _one(params)))
 
     def chat(
         self,
@@ -107,9 +114,11 @@ class LLM:
         Tool calls stand in `.outputs[0].tool_calls` and not in its text. `safe_prompt` puts the paper's guardrail before
         the system prompt. What normalisation changed is in `notes`. Raises ChatError for what no template can hold.
         """
+        if not isinstance(messages, list | tuple):
+            raise ChatError(f"messages must be a list of messages, not a {type(messages).__name__}")
         single = len(messages) == 0 or isinstance(messages[0], Mapping)
         conversations: Sequence[Any] = [messages] if single else messages
-        completions = [self._reply(turns, params or SamplingParams(), tools, safe_prompt) for turns in conversations]
+        completions = [self._reply(turns, _one(params), tools, safe_prompt) for turns in conversations]
         self._run(completions)
         return [self._with_calls(completion.output()) for completion in completions]
 
@@ -123,13 +132,12 @@ class LLM:
     ) -> Generator[Delta]:
         """Like `chat` for one conversation, a Delta a token. Text streams as it comes, that of a tool call too; the last
         delta's output has the calls parsed."""
-        for delta in self._stream(self._reply(messages, params or SamplingParams(), tools, safe_prompt)):
-            yield Delta(delta.text, self._with_calls(delta.output)) if delta.finished else delta
+        return self._stream_reply(self._reply(messages, _one(params), tools, safe_prompt))
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
         """fp32 logits `[n, vocab]` of `ids`, each row the same bits that generation sees. Raises RequestError."""
-        self._check_ids(ids)
+        ids = self._checked(ids)
         if len(ids) > self.max_model_len:
             raise RequestError(f"{len(ids):,} ids are more than max_model_len {self.max_model_len:,}")
         config, chunk = self.model.config, self._chunk
@@ -143,13 +151,21 @@ class LLM:
             ring.retire(end)
         return torch.cat(rows)
 
-    def _pool(self, max_num_seqs: int) -> PagePool:
-        """Pages for every sequence at its longest, or as many as memory has, but for one sequence at the least."""
+    @staticmethod
+    def _room(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> int | None:
+        """Bytes the KV cache may take: a share of what the weights will leave; None where the system does not say.
+
+        Asked before loading: weights that are pages of a file are not missing from what the system calls available.
+        """
+        there = available_bytes(device)
+        return None if there is None else int(_CACHE_SHARE * (there - checkpoint.config.n_params * dtype.itemsize))
+
+    def _pool(self, max_num_seqs: int, room: int | None) -> PagePool:
+        """Pages for every sequence at its longest, or as many as there is room for, but for one sequence at the least."""
         config = self.model.config
         each = ring_slots(config.sliding_window, self._chunk, DEFAULT_PAGE_TOKENS, self.max_model_len)
         page = 2 * config.n_layers * DEFAULT_PAGE_TOKENS * config.n_kv_heads * config.head_dim * self.model.dtype.itemsize
-        there = available_bytes(self.model.device)
-        pages = each * max_num_seqs if there is None else min(each * max_num_seqs, int(_CACHE_SHARE * there) // page)
+        pages = each * max_num_seqs if room is None else min(each * max_num_seqs, room // page)
         return PagePool(config, max(each, pages), dtype=self.model.dtype, device=self.model.device)
 
     def _completion(self, prompt: str | Sequence[int], params: SamplingParams) -> Completion:
@@ -157,9 +173,9 @@ class LLM:
         if isinstance(prompt, str):
             if not prompt:
                 raise RequestError("the prompt is empty; give at least one character")
-            ids = self._tokenizer_for("text prompts").encode(prompt, bos=True)
+            ids = self._tokenizer_for("a text prompt").encode(prompt, bos=True)
         else:
-            ids = list(prompt)
+            ids = self._checked(prompt)
         return Completion(self._request(ids, params), self.tokenizer, prompt=text, context_ids=ids, notes=self._warnings(ids))
 
     def _reply(
@@ -175,7 +191,6 @@ class LLM:
         return Completion(self._request(rendered.ids, params), tokenizer, context_ids=rendered.prefix_ids, notes=notes)
 
     def _request(self, ids: Sequence[int], params: SamplingParams) -> Request:
-        self._check_ids(ids)
         if len(ids) >= self.max_model_len:
             raise RequestError(
                 f"the prompt has {len(ids):,} tokens, which leaves no room for an answer within max_model_len "
@@ -183,15 +198,22 @@ class LLM:
             )
         if params.stop and self.tokenizer is None:
             raise RequestError("stop strings need a tokenizer, and this model folder has none; use stop_token_ids")
-        return Request.make(ids, params, self.max_model_len, self.tokenizer.eos_id if self.tokenizer else None)
+        return Request.make(ids, params, self.max_model_len, self.checkpoint.eos_ids)
 
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        if not ids:
-            raise RequestError("the prompt is empty; give at least one token")
-        vocabulary = self.model.config.vocab_size
+    def _checked(self, ids: Any) -> list[int]:
+        """`ids`, of any kind of integers, as a list; raises RequestError for none, or for one that is no id."""
+        found, vocabulary = [], self.model.config.vocab_size
         for id in ids:
-            if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < vocabulary:
-                raise RequestError(f"{id!r} is not a token id of this model; ids are integers from 0 to {vocabulary - 1}")
+            try:
+                found.append(operator.index(id))
+            except TypeError:
+                found.append(-1)
+            if isinstance(id, bool) or not 0 <= found[-1] < vocabulary:
+                shown = textwrap.shorten(repr(id), 40)
+                raise RequestError(f"{shown} is not a token id of this model; ids are integers from 0 to {vocabulary - 1}")
+        if not found:
+            raise RequestError("the prompt is empty; give at least one token")
+        return found
 
     def _tokenizer_for(self, use: str) -> Tokenizer:
         if self.tokenizer is None:
@@ -218,8 +240,15 @@ class LLM:
         for text in self._follow([completion]):
             yield Delta(text, completion.output())
 
+    def _stream_reply(self, completion: Completion) -> Generator[Delta]:
+        for delta in self._stream(completion):
+            yield Delta(delta.text, self._with_calls(delta.output)) if delta.finished else delta
+
     def _follow(self, completions: Sequence[Completion]) -> Iterator[str]:
-        """Drive the engine until all of `completions` have ended; yields the text each token makes final."""
+        """Drive the engine until all of `completions` have ended; yields the text each token makes final.
+
+        Raises NumericError if the logits of one of them are not finite.
+        """
         for completion in completions:
             self.engine.add(completion.request)
         try:
@@ -232,6 +261,11 @@ class LLM:
                             self.engine.cancel(completion.request)
                         yield text
                 self.engine.step()
+                if any(completion.request.finish_reason == "not_finite" for completion in completions):
+                    raise NumericError(
+                        f"the model gives logits that are not finite in {str(self.model.dtype).removeprefix('torch.')}; try "
+                        "another dtype, and look for damaged weights with mistral7b verify"
+                    )
         finally:
             for completion in completions:
                 self.engine.cancel(completion.request)
@@ -239,8 +273,9 @@ class LLM:
     def _with_calls(self, output: RequestOutput) -> RequestOutput:
         assert self.tokenizer is not None
         for completion in output.outputs:
-            if completion.stop_reason is None:
-                parsed = chat.parse(self.tokenizer, completion.token_ids)
+            if not isinstance(completion.stop_reason, str):
+                known = [id for id in completion.token_ids if id < self.tokenizer.vocab_size]
+                parsed = chat.parse(self.tokenizer, known)
                 if parsed.tool_calls:
                     completion.text, completion.tool_calls = parsed.content, parsed.tool_calls
         return output
@@ -249,7 +284,16 @@ class LLM:
 def _as_prompts(prompts: Any) -> list[str | Sequence[int]]:
     if isinstance(prompts, str):
         return [prompts]
+    if isinstance(prompts, bytes | Mapping) or not isinstance(prompts, Iterable):
+        raise RequestError(f"a prompt is text or a list of token ids, not a {type(prompts).__name__}")
     several = list(prompts)
     if not several:
         raise RequestError("the prompt is empty; give at least one token")
-    return [several] if isinstance(several[0], int) else several
+    nested = isinstance(several[0], str | list | tuple) or getattr(several[0], "ndim", 0) > 0
+    return several if nested else [several]
+
+
+def _one(params: Any) -> SamplingParams:
+    if params is not None and not isinstance(params, SamplingParams):
+        raise RequestError(f"params must be SamplingParams, not a {type(params).__name__}")
+    return params or SamplingParams()

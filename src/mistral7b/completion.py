@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mistral7b.engine.request import Request
+from mistral7b.engine.sampler import Sampled
 from mistral7b.outputs import CompletionOutput, Logprob, RequestOutput, Timing
 from mistral7b.tokens.stream import Detokenizer
 from mistral7b.tokens.tokenizer import Tokenizer
@@ -29,12 +30,14 @@ class Completion:
         self.request = request
         self.stop_reason: int | str | None = None
         self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer, prompt_ids=context_ids) if tokenizer else None
+        known = [id for id in context_ids if self._known(id)]
+        self._detokenizer = Detokenizer(tokenizer, prompt_ids=known) if tokenizer else None
         self._prompt = prompt
         self._notes = list(notes)
         self._text = ""  # all text so far, what is held back included
         self._sent = 0  # characters already handed out
         self._seen = 0  # output ids already turned into text
+        self._logprobs: list[dict[int, Logprob]] = []
         self._arrival = time.perf_counter()
         self._first: float | None = None
         self._last = self._arrival
@@ -57,15 +60,18 @@ class Completion:
         """
         self._last = time.perf_counter()
         self._first = self._first or self._last
-        token = self.request.output[self._seen].id
+        sampled = self.request.output[self._seen]
+        token = sampled.id
         self._seen += 1
+        if sampled.logprob is not None:
+            self._logprobs.append(self._entries(sampled))
         stopped = self.ended and self.request.finish_reason == "stop"
         if stopped and token in self.request.params.stop_token_ids:
             self.stop_reason = token
         if self._detokenizer is None:
             return ""
         searched = len(self._text)
-        if not stopped:
+        if not stopped and self._known(token):
             self._text += self._detokenizer.push(token)
         if self.ended:
             self._text += self._detokenizer.finish()
@@ -86,7 +92,7 @@ class Completion:
             stop_reason=self.stop_reason,
         )
         if request.params.logprobs is not None:
-            completion.logprobs = [self._logprobs(i) for i in range(self._seen)]
+            completion.logprobs = list(self._logprobs)
             completion.cumulative_logprob = sum(sampled.logprob or 0.0 for sampled in request.output[: self._seen])
         first = self._first or self._last
         timing = Timing(first - self._arrival, self._last - first)
@@ -112,13 +118,16 @@ class Completion:
                     break
         return longest
 
-    def _logprobs(self, index: int) -> dict[int, Logprob]:
-        sampled = self.request.output[index]
+    def _entries(self, sampled: Sampled) -> dict[int, Logprob]:
         assert sampled.logprob is not None
         assert sampled.rank is not None
         found = {id: Logprob(value, rank, self._piece(id)) for rank, (id, value) in enumerate(sampled.top, 1)}
         found[sampled.id] = Logprob(sampled.logprob, sampled.rank, self._piece(sampled.id))
         return found
 
+    def _known(self, id: int) -> bool:
+        """False for an id that a fine-tune added and the tokenizer does not know: it has no text."""
+        return self._tokenizer is not None and id < self._tokenizer.vocab_size
+
     def _piece(self, id: int) -> str | None:
-        return self._tokenizer.piece(id) if self._tokenizer and id < self._tokenizer.vocab_size else None
+        return self._tokenizer.piece(id) if self._tokenizer and self._known(id) else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,12 +13,25 @@ from mistral7b.errors import ConfigError
 # v0.1 was published without the key; every later file states it (FACTS: v0.1 params.json has no rope_theta).
 _WINDOWED_THETA = 10_000.0
 
-# HF keys that cannot change what the network computes.
+_MOST = 2**31 - 1  # more layers, rows or tokens than any file holds, and all that 32-bit kernels count to
+
+# HF keys that cannot change what the network computes: names, training, the shape of transformers' answers, marks of tools.
 _HF_INERT = {
-    "_name_or_path", "architectures", "attention_dropout", "bos_token_id", "chunk_size_feed_forward",
-    "dtype", "eos_token_id", "id2label", "initializer_range", "is_decoder", "is_encoder_decoder", "label2id",
-    "model_type", "output_attentions", "output_hidden_states", "pad_token_id", "return_dict",
-    "tokenizer_class", "torch_dtype", "transformers_version", "use_cache", "max_position_embeddings",
+    "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
+    "attention_dropout", "auto_map", "bos_token_id", "chunk_size_feed_forward", "decoder_start_token_id", "dtype",
+    "eos_token_id", "finetuning_task", "gradient_checkpointing", "id2label", "initializer_range", "is_decoder", "label2id",
+    "max_position_embeddings", "model_type", "neftune_noise_alpha", "output_attentions", "output_hidden_states",
+    "pad_token_id", "prefix", "problem_type", "return_dict", "sep_token_id", "task_specific_params", "tf_legacy_loss",
+    "tokenizer_class", "torch_dtype", "torchscript", "transformers_version", "unsloth_fixed", "unsloth_version",
+    "use_bfloat16", "use_cache",
+}  # fmt: skip
+# Nor can these: how text is drawn from it, as transformers 4 wrote into config.json.
+_HF_INERT |= {
+    "bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
+    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id",
+    "length_penalty", "max_length", "max_new_tokens", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
+    "num_return_sequences", "output_scores", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate",
+    "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
 }  # fmt: skip
 # Keys that would change it, with the only values under which they do not.
 _HF_NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -27,8 +41,14 @@ _HF_NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tie_word_embeddings": (False,),
     "rope_scaling": (None,),
     "pretraining_tp": (1,),
-    "partial_rotary_factor": (1, 1.0, None),
+    "partial_rotary_factor": (1, None),
+    "pruned_heads": ({}, None),
+    "is_encoder_decoder": (False, None),
+    "tie_encoder_decoder": (False, None),
+    "add_cross_attention": (False, None),
+    "cross_attention_hidden_size": (None,),
 }
+_HF_HANDLED = {"rope_theta", "rope_parameters", "sliding_window", "layer_types", "quantization_config"}
 _HF_NAMES = {
     "hidden_size": "dim",
     "num_hidden_layers": "n_layers",
@@ -44,9 +64,10 @@ _INTEGERS = ("dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_heads
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """Architecture of one model; mirrors params.json, with no defaults.
+    """Architecture of one model; mirrors params.json, with no defaults. Integers are below 2**31, floats kept as float.
 
     `sliding_window` is W, the number of keys a query sees, itself included (paper, section 2); None means no window.
+    Raises ConfigError for numbers that make no network.
     """
 
     dim: int
@@ -62,20 +83,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in _INTEGERS:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be a positive integer, not {value!r}")
+            _integer(name, getattr(self, name))
         for name in ("norm_eps", "rope_theta"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ConfigError(f"{name} must be a positive number, not {value!r}")
+            object.__setattr__(self, name, _positive_float(name, getattr(self, name)))
+        if self.sliding_window is not None:
+            _integer("sliding_window", self.sliding_window)
         if self.n_heads % self.n_kv_heads:
             raise ConfigError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {self.n_kv_heads}")
         if self.head_dim % 2:
             raise ConfigError(f"head_dim must be even for rotary embeddings, not {self.head_dim}")
-        window = self.sliding_window
-        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
-            raise ConfigError(f"sliding_window must be null or a positive integer, not {window!r}")
 
     @property
     def n_params(self) -> int:
@@ -91,7 +107,7 @@ class ModelConfig:
             del params["sliding_window"]
         return params
 
-    def to_hf(self, *, max_position_embeddings: int, dtype: str) -> dict[str, Any]:
+    def to_hf(self, *, max_position_embeddings: int, dtype: str, eos_ids: Sequence[int] = (2,)) -> dict[str, Any]:
         """The object config.json holds, readable by transformers 4 and 5 (theta stands in both places)."""
         return {
             "architectures": ["MistralForCausalLM"],
@@ -105,7 +121,7 @@ class ModelConfig:
             "sliding_window": self.sliding_window,
             "tie_word_embeddings": False,
             "bos_token_id": 1,
-            "eos_token_id": 2,
+            "eos_token_id": eos_ids[0] if len(eos_ids) == 1 else list(eos_ids),
             "torch_dtype": dtype,
             "use_cache": True,
         }
@@ -118,6 +134,15 @@ class ModelConfig:
             f"{self.head_dim}, hidden {self.hidden_dim:,}, vocabulary {self.vocab_size:,}, "
             f"rope_theta {self.rope_theta:g}, window {window}, {self.n_params:,} parameters"
         )
+
+
+def said(value: object) -> str:
+    """A value from a file as it may stand in a message: one line of at most 60 characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # integers of over 4,300 digits; lists in lists in lists
+        return "a value too large to print"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def parse_object(text: str, what: str) -> dict[str, Any]:
@@ -147,7 +172,7 @@ def from_params(params: Mapping[str, Any]) -> ModelConfig:
         known["rope_theta"] = _WINDOWED_THETA
     fields = set(_INTEGERS) | {"norm_eps", "rope_theta"}
     if unknown := sorted(known.keys() - fields):
-        raise ConfigError(f"params.json has an unknown key {unknown[0]!r}: this is not a Mistral 7B, or the file has a typo")
+        raise ConfigError(f"params.json has an unknown key {said(unknown[0])}: this is not a Mistral 7B, or the file has a typo")
     if missing := sorted(fields - known.keys()):
         raise ConfigError(f"params.json lacks {', '.join(missing)}")
     return ModelConfig(sliding_window=window, **known)
@@ -160,43 +185,54 @@ def from_hf(config: Mapping[str, Any]) -> ModelConfig:
     network, raises ConfigError. Theta is read from `rope_theta` and from `rope_parameters` (transformers 5).
     """
     if config.get("model_type") != "mistral":
-        raise ConfigError(f"config.json is of model_type {config.get('model_type')!r}, not 'mistral'")
+        raise ConfigError(f"config.json is of model_type {said(config.get('model_type'))}, not 'mistral'")
+    _refuse_strange(config)
     theta = _hf_theta(config)
     window = _one_window(config.get("sliding_window"), "config.json")
-    _check_layer_types(config, window)
-    for key, value in config.items():
-        if key in _HF_NEUTRAL:
-            if value not in _HF_NEUTRAL[key]:
-                raise ConfigError(f"config.json sets {key} to {value!r}, which Mistral 7B does not have")
-        elif key not in _HF_INERT and key not in _HF_NAMES and key not in _HF_HANDLED:
-            raise ConfigError(f"config.json has an unknown key {key!r} that could change the network; remove it if it cannot")
     fields = {ours: config[hf] for hf, ours in _HF_NAMES.items() if config.get(hf) is not None}
     if "head_dim" not in fields and {"dim", "n_heads"} <= fields.keys():
-        fields["head_dim"] = fields["dim"] // fields["n_heads"]
+        fields["head_dim"] = _integer("hidden_size", fields["dim"]) // _integer("num_attention_heads", fields["n_heads"])
     if missing := sorted(hf for hf, ours in _HF_NAMES.items() if ours not in fields):
         raise ConfigError(f"config.json lacks {', '.join(missing)}")
     if theta is None:
         if window is None:
             raise ConfigError("config.json has neither rope_theta nor sliding_window; add the theta the model was trained with")
         theta = _WINDOWED_THETA
-    return ModelConfig(rope_theta=theta, sliding_window=window, **fields)
+    found = ModelConfig(rope_theta=theta, sliding_window=window, **fields)
+    _check_layer_types(config.get("layer_types"), found)
+    return found
 
 
-_HF_HANDLED = {"rope_theta", "rope_parameters", "sliding_window", "layer_types"}
+def _refuse_strange(config: Mapping[str, Any]) -> None:
+    if config.get("quantization_config") is not None:
+        raise ConfigError(
+            "config.json has a quantization_config: quantised weights (AWQ, GPTQ, bitsandbytes, ...) cannot be read; "
+            "use the original model or a GGUF of it"
+        )
+    for key, value in config.items():
+        if key in _HF_NEUTRAL:
+            if value not in _HF_NEUTRAL[key]:
+                raise ConfigError(f"config.json sets {key} to {said(value)}, which Mistral 7B does not have")
+        elif key not in _HF_INERT and key not in _HF_NAMES and key not in _HF_HANDLED:
+            raise ConfigError(f"config.json has an unknown key {said(key)} that could change the network; remove it if it cannot")
 
 
 def _hf_theta(config: Mapping[str, Any]) -> float | None:
     nested = config.get("rope_parameters")
-    thetas = [config["rope_theta"]] if config.get("rope_theta") is not None else []
-    if nested is not None:
-        if not isinstance(nested, dict):
-            raise ConfigError("config.json: rope_parameters must be an object")
-        if nested.get("rope_type", nested.get("type", "default")) not in ("default", None):
-            raise ConfigError(f"config.json asks for rope_type {nested['rope_type']!r}; Mistral 7B uses plain RoPE")
-        if extra := sorted(nested.keys() - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}):
-            raise ConfigError(f"config.json has an unknown key 'rope_parameters.{extra[0]}'")
-        if nested.get("rope_theta") is not None:
-            thetas.append(nested["rope_theta"])
+    if nested is None:
+        nested = {}
+    if not isinstance(nested, dict):
+        raise ConfigError(f"config.json: rope_parameters must be an object, not {said(nested)}")
+    for key in ("rope_type", "type"):
+        if nested.get(key) not in ("default", None):
+            raise ConfigError(f"config.json asks for rope_type {said(nested[key])}; Mistral 7B uses plain RoPE")
+    if nested.get("partial_rotary_factor") not in _HF_NEUTRAL["partial_rotary_factor"]:
+        factor = said(nested["partial_rotary_factor"])
+        raise ConfigError(f"config.json sets partial_rotary_factor to {factor}, which Mistral 7B does not have")
+    if extra := sorted(nested.keys() - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}):
+        raise ConfigError(f"config.json has an unknown key {said(extra[0])} in rope_parameters")
+    stated = (config.get("rope_theta"), nested.get("rope_theta"))
+    thetas = [_positive_float("rope_theta", theta) for theta in stated if theta is not None]
     if len(set(thetas)) > 1:
         raise ConfigError(
             f"config.json states two thetas, {thetas[0]:g} and {thetas[1]:g}; keep the one the model was trained with"
@@ -210,13 +246,31 @@ def _one_window(window: Any, file: str) -> int | None:
         if not window or any(w != window[0] for w in window):
             raise ConfigError(f"{file} gives layers different windows, which none of the published models has")
         window = window[0]
-    if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
-        raise ConfigError(f"{file}: sliding_window must be null or an integer, not {window!r}")
-    return window
+    return None if window is None else _integer(f"{file}: sliding_window", window)
 
 
-def _check_layer_types(config: Mapping[str, Any], window: int | None) -> None:
-    types = config.get("layer_types")
-    expected = "full_attention" if window is None else "sliding_attention"
-    if types is not None and any(kind != expected for kind in types):
+def _check_layer_types(types: Any, config: ModelConfig) -> None:
+    if types is None:
+        return
+    if not isinstance(types, list) or len(types) != config.n_layers:
+        raise ConfigError(f"config.json: layer_types must list one type for each of the {config.n_layers:,} layers")
+    expected = "full_attention" if config.sliding_window is None else "sliding_attention"
+    if any(kind != expected for kind in types):
         raise ConfigError(f"config.json: layer_types and sliding_window disagree; every layer should be {expected!r}")
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+        raise ConfigError(f"{name} must be a positive integer below 2**31, not {said(value)}")
+    return value
+
+
+def _positive_float(name: str, value: Any) -> float:
+    if not isinstance(value, bool) and isinstance(value, int | float) and value > 0:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if number < math.inf:
+            return number
+    raise ConfigError(f"{name} must be a positive number, not {said(value)}")

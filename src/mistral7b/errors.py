@@ -35,5 +35,9 @@ class StoreError(Mistral7BError):
     """A model name that resolves to nothing, or a download that failed."""
 
 
+class NumericError(Mistral7BError):
+    """Logits that are not finite: weights or a dtype that the model cannot be computed with."""
+
+
 class MemoryFitError(Mistral7BError):
     """The model and its cache do not fit in the memory of the device."""

@@ -68,25 +68,26 @@ def _network(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, p
 
 def pick_device(device: str | torch.device) -> torch.device:
     """`device`, "auto" being the GPU if there is one; raises RequestError for one that cannot be used here."""
-    if device == "auto":
+    if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         raise RequestError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    if found.type == "meta":
+        raise RequestError("device 'meta' holds no numbers; choose cpu or a GPU")
     return found
 
 
 def pick_dtype(dtype: str | torch.dtype, checkpoint: Checkpoint) -> torch.dtype:
     """`dtype`, "auto" being what the checkpoint holds; raises RequestError for a name that is none."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
+    name = str(dtype).removeprefix("torch.")
+    if name == "auto":
         return stored_dtype(checkpoint)
-    if dtype not in _DTYPES:
-        raise RequestError(f"dtype must be auto, {', '.join(_DTYPES)}, not {dtype!r}")
-    return _DTYPES[dtype]
+    if name not in _DTYPES:
+        raise RequestError(f"dtype must be auto, {', '.join(_DTYPES)}, not {name!r}")
+    return _DTYPES[name]
 
 
 def context_length(checkpoint: Checkpoint, asked: int | None) -> int:

@@ -165,10 +165,10 @@ def test_companions_go_along_and_other_files_do_not(tmp_path: Path) -> None:
     first = made.consolidated(folder(tmp_path, "first"), made.weights())
     kept = ["tokenizer.model.v3", "tokenizer.json", "generation_config.json", "LICENSE", "README.md", "chat_template.jinja"]
     for name in [*kept, "notes.txt", "optimizer.pt"]:
-        (first / name).write_text(name)
+        (first / name).write_text(json.dumps({"file": name}))
     convert(first, tmp_path / "second", to="hf")
     assert names(tmp_path / "second") == sorted([*kept, "config.json", "model.safetensors"])
-    assert all((tmp_path / "second" / name).read_text() == name for name in kept)
+    assert all(json.loads((tmp_path / "second" / name).read_text()) == {"file": name} for name in kept)
 
 
 def test_progress_counts_every_byte_once(tmp_path: Path) -> None:
@@ -214,3 +214,13 @@ def test_an_own_models_contexts_survive_the_way_through_consolidated(tmp_path: P
     convert(tmp_path / "middle", tmp_path / "end", to="hf")
     assert open_checkpoint(start).max_positions == 512
     assert [open_checkpoint(tmp_path / step).max_positions for step in ("middle", "end")] == [512, 512]
+
+
+@pytest.mark.parametrize("to", ["hf", "gguf"])
+def test_an_end_of_text_of_its_own_is_kept(tmp_path: Path, to: Any) -> None:
+    start = made.hf(folder(tmp_path, "start"), made.weights())
+    made.write_config(start, eos_token_id=7)
+    target = tmp_path / ("end.gguf" if to == "gguf" else "end")
+    convert(start, target, to=to)
+    assert open_checkpoint(start).eos_ids == (7,)
+    assert open_checkpoint(target).eos_ids == ((7,) if to == "hf" else (2,))  # without a tokenizer a GGUF names no ids

@@ -12,7 +12,7 @@ import torch
 from mistral7b.checkpoint.folder import open_checkpoint, open_source
 from mistral7b.checkpoint.gguf import GgufSource, from_gguf_name, open_gguf, to_gguf_name
 from mistral7b.checkpoint.source import check, expected_shapes
-from mistral7b.errors import CheckpointError, MismatchError
+from mistral7b.errors import CheckpointError, ConfigError, MismatchError
 from mistral7b.variants import V03
 from tests.checkpoint import made, made_gguf
 from tests.checkpoint.made_gguf import Type
@@ -200,3 +200,14 @@ def test_a_file_that_shrinks_or_closes_is_an_error_and_not_a_crash(tmp_path: Pat
 def test_a_vanished_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read as GGUF"):
         open_gguf(tmp_path / "nothing.gguf")
+
+
+def test_the_tokens_that_end_a_reply(tmp_path: Path) -> None:
+    assert open_gguf(made_gguf.small(tmp_path / "none.gguf")).eos_ids == (2,)
+    keys = made_gguf.metadata()
+    assert open_gguf(made_gguf.small(tmp_path / "own.gguf", keys | {"tokenizer.ggml.eos_token_id": 63})).eos_ids == (63,)
+    for wrong in (64, "</s>"):
+        path = made_gguf.small(tmp_path / "wrong.gguf", keys | {"tokenizer.ggml.eos_token_id": wrong})
+        with pytest.raises(ConfigError, match="eos_token_id") as caught:
+            open_gguf(path)
+        assert "\n" not in str(caught.value)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
+from mistral7b.checkpoint import source as module
 from mistral7b.checkpoint.source import ClosesItself, check, expected_shapes, in_model_order
+from mistral7b.config import ModelConfig
 from mistral7b.errors import CheckpointError
 from mistral7b.variants import V01, V03
 from tests.checkpoint import made
@@ -34,7 +38,7 @@ class Held(ClosesItself):
 
 
 @pytest.mark.parametrize("config", [V01, V03, made.SMALL])
-def test_shapes_hold_every_parameter_once(config: made.ModelConfig) -> None:
+def test_shapes_hold_every_parameter_once(config: ModelConfig) -> None:
     shapes = expected_shapes(config)
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) == config.n_params
     assert len(shapes) == 9 * config.n_layers + 3
@@ -63,6 +67,24 @@ def test_a_complete_source_passes_and_each_fault_is_named() -> None:
         with pytest.raises(CheckpointError, match=words) as caught:
             check(Held(tensors), made.SMALL)
         assert "\n" not in str(caught.value)
+
+
+def test_a_billion_layers_are_refused_at_the_first_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    held = Held(made.weights())
+    each_shape = module._each_shape
+
+    def counted(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+        for name, shape in each_shape(config):
+            asked.append(name)
+            assert len(asked) < 100, "more names than the weights can hold"
+            yield name, shape
+
+    monkeypatch.setattr(module, "_each_shape", counted)
+    with pytest.raises(CheckpointError, match=r"lack layers.2.attention_norm.weight") as caught:
+        check(held, replace(made.SMALL, n_layers=10**9))
+    assert "\n" not in str(caught.value)
+    assert len(asked) == 1 + 9 * made.SMALL.n_layers + 1
 
 
 def test_fill_converts_what_get_returns() -> None:

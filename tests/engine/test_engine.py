@@ -36,7 +36,7 @@ def engine(pages: int = 64, *, chunk: int | None = None, seqs: int = 4) -> Engin
 
 
 def request(prompt: list[int], **params: object) -> Request:
-    return Request.make(prompt, SamplingParams(**params), MAX_LEN, EOS)  # type: ignore[arg-type]
+    return Request.make(prompt, SamplingParams(**params), MAX_LEN, [EOS])  # type: ignore[arg-type]
 
 
 def run(over: Engine, *requests: Request) -> None:
@@ -127,3 +127,21 @@ def test_a_long_prompt_does_not_stop_a_stream() -> None:
 def test_a_request_the_pool_could_never_hold_is_a_mistake() -> None:
     with pytest.raises(AssertionError, match="smaller"):
         engine(pages=2).add(request([1] * 60, max_tokens=5))
+
+
+def test_an_error_in_sampling_leaves_the_step_to_be_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = engine(seqs=2)
+    both = [request([n, n + 1], temperature=0, max_tokens=6, ignore_eos=True) for n in (3, 9)]
+    for one in both:
+        over.add(one)
+    over.step()
+    with monkeypatch.context() as patch:
+        patch.setattr("mistral7b.engine.engine.sample", lambda *_: pytest.fail("interrupted"))
+        with pytest.raises(pytest.fail.Exception):
+            over.step()
+    while not over.idle:
+        over.step()
+    for one in both:
+        alone = request(list(one.prompt), temperature=0, max_tokens=6, ignore_eos=True)
+        run(engine(), alone)
+        assert ids(one) == ids(alone)

@@ -79,3 +79,16 @@ def test_senseless_values_are_named(field: str, value: object) -> None:
     with pytest.raises(RequestError, match=field.split("_")[0]) as caught:
         SamplingParams(**{field: value})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("temperature", [1e-5, 1e-300, 5e-324, 1e300])
+def test_extreme_temperatures_are_limits_not_accidents(temperature: float) -> None:
+    found = {sample(LOGITS, SamplingParams(temperature=temperature), seed=3, position=p).id for p in range(100)}
+    assert found <= {1, 4} if temperature < 1 else found == set(range(5))
+
+
+def test_none_is_an_empty_list_of_stops() -> None:
+    params = SamplingParams(stop=None, stop_token_ids=None)
+    assert params.stop == params.stop_token_ids == ()
+    with pytest.raises(RequestError, match="stop_token_ids must be a list"):
+        SamplingParams(stop_token_ids=2)  # type: ignore[arg-type]

@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from mistral7b.checkpoint.pairing import differences, settle, show
-from mistral7b.config import ModelConfig, from_hf, from_params, parse_object
+from mistral7b.config import ModelConfig, from_hf, from_params, parse_object, said
 from mistral7b.errors import ConfigError
 
-PARAMS, HF, OWN = "params.json", "config.json", "mistral7b.json"
+PARAMS, HF, OWN, GENERATION = "params.json", "config.json", "mistral7b.json", "generation_config.json"
+DEFAULT_EOS = (2,)  # </s> of every published tokenizer
+_MOST_TOKENS = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadConfigs:
-    """What the JSON files say. Contexts in tokens; `hub_name` is the name config.json says the model was saved under."""
+    """What the JSON files say. Contexts in tokens; `hub_name` is the name config.json says the model was saved under,
+    `eos_ids` the tokens that end a reply: those of config.json (2 where it names none), then those of generation_config.json.
+    """
 
     config: ModelConfig
     max_positions: int | None
     trained_context: int | None
     hub_name: str | None
+    eos_ids: tuple[int, ...] = DEFAULT_EOS
     notes: list[str] = field(default_factory=list)
 
 
@@ -40,14 +45,26 @@ def read_configs(folder: Path, *, first: str, force: bool) -> ReadConfigs:
     for other in raw.keys() - {chosen}:
         notes += _compare(chosen, config, other, raw[other], force=force)
     hf = raw.get(HF, {})
-    own = read_object(folder / OWN) if (folder / OWN).is_file() else {}
+    own, generation = (read_object(folder / file) if (folder / file).is_file() else {} for file in (OWN, GENERATION))
+    eos = (read_eos(hf.get("eos_token_id"), HF) or DEFAULT_EOS) + read_eos(generation.get("eos_token_id"), GENERATION)
+    name = hf.get("_name_or_path")
     return ReadConfigs(
         config=config,
         max_positions=_tokens(hf, "max_position_embeddings", HF) or _tokens(own, "max_positions", OWN),
         trained_context=_tokens(own, "trained_context", OWN),
-        hub_name=str(hf["_name_or_path"]) if hf.get("_name_or_path") else None,
+        hub_name=name if isinstance(name, str) and name else None,
+        eos_ids=tuple(dict.fromkeys(eos)),
         notes=notes,
     )
+
+
+def read_eos(value: Any, file: str) -> tuple[int, ...]:
+    """The ids of an `eos_token_id`: an integer, a list of them, or null for none; raises ConfigError naming `file`."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    for token in ids:
+        if isinstance(token, bool) or not isinstance(token, int) or token < 0:
+            raise ConfigError(f"{file}: eos_token_id must be a token id or a list of them, not {said(value)}")
+    return tuple(ids)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -59,10 +76,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _parse(file: str, raw: Mapping[str, Any]) -> ModelConfig:
-    try:
-        return from_params(raw) if file == PARAMS else from_hf(raw)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{file} holds a value of the wrong type: {error}") from None
+    return from_params(raw) if file == PARAMS else from_hf(raw)
 
 
 def _compare(chosen: str, config: ModelConfig, other: str, raw: Mapping[str, Any], *, force: bool) -> list[str]:
@@ -91,6 +105,6 @@ def _tokens(raw: Mapping[str, Any], key: str, file: str) -> int | None:
     value = raw.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{file}: {key} must be a positive number of tokens, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_TOKENS:
+        raise ConfigError(f"{file}: {key} must be a positive number of tokens below 2**31, not {said(value)}")
     return value

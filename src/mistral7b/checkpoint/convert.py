@@ -111,7 +111,8 @@ def _write_folder(made: Path, checkpoint: Checkpoint, to: Target, rows: list[Row
     config = checkpoint.config
     if to == "hf":
         dtype = str(max(rows, key=lambda row: row.n_bytes).dtype).removeprefix("torch.")
-        write_json(made / "config.json", config.to_hf(max_position_embeddings=_positions(checkpoint), dtype=dtype))
+        positions = _positions(checkpoint)
+        write_json(made / "config.json", config.to_hf(max_position_embeddings=positions, dtype=dtype, eos_ids=checkpoint.eos_ids))
         write_shards(made, rows, wrote)
     else:
         write_json(made / "params.json", config.to_params())
@@ -145,6 +146,7 @@ def _write_gguf(made: Path, checkpoint: Checkpoint, rows: list[Row], wrote: Wrot
         config=checkpoint.config,
         max_positions=_positions(checkpoint),
         trained_context=checkpoint.trained_context,
+        eos_id=checkpoint.eos_ids[0],
         tokenizer=None if checkpoint.tokenizer is None else decode(checkpoint.tokenizer.read_bytes()),
         chat_template=_chat_template(checkpoint.path),
     )

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mistral7b.checkpoint import pairing
-from mistral7b.checkpoint.configs import read_configs, read_object
+from mistral7b.checkpoint.configs import DEFAULT_EOS, read_configs, read_object
 from mistral7b.checkpoint.consolidated import ConsolidatedSource
 from mistral7b.checkpoint.formats import Format, choose, config_first, standing
 from mistral7b.checkpoint.hf import HfSource
 from mistral7b.checkpoint.pth import PthSource
 from mistral7b.checkpoint.source import TensorSource
 from mistral7b.checkpoint.source import check as check_tensors
-from mistral7b.config import ModelConfig
-from mistral7b.errors import CheckpointError
+from mistral7b.config import ModelConfig, said
+from mistral7b.errors import CheckpointError, ConfigError
 from mistral7b.tokens.tokenizer import find_tokenizer
 from mistral7b.variants import Variant, matching
 
@@ -28,6 +28,7 @@ class Checkpoint:
 
     `variant` is the published model its architecture is that of (None: an own model), picked from `candidates` by what
     names say. `max_positions` is the configured context, `trained_context` the length it was trained at, both in tokens.
+    `eos_ids` are the tokens that end a reply; ConfigError for one that the vocabulary does not have.
     `notes` tell in one line each what was read and what was chosen.
     """
 
@@ -38,8 +39,15 @@ class Checkpoint:
     tokenizer: Path | None
     max_positions: int | None
     trained_context: int | None
+    eos_ids: tuple[int, ...] = DEFAULT_EOS
     candidates: list[Variant] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for token in self.eos_ids:
+            if token >= self.config.vocab_size:
+                known = f"the vocabulary of {self.config.vocab_size:,} ids"
+                raise ConfigError(f"eos_token_id {said(token)} is outside {known}; correct it in the configs of {self.path}")
 
 
 def open_checkpoint(path: Path, *, force: bool = False) -> Checkpoint:
@@ -100,6 +108,7 @@ def _open_folder(folder: Path, *, force: bool) -> Checkpoint:
         tokenizer=find_tokenizer(folder),
         max_positions=read.max_positions or (variant.max_positions if variant else None),
         trained_context=read.trained_context or (variant.trained_context if variant else None),
+        eos_ids=read.eos_ids,
         notes=[*notes, _variant_note(variant, candidates)],
     )
 

@@ -18,6 +18,7 @@ import torch
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
+from mistral7b.checkpoint.configs import DEFAULT_EOS, read_eos
 from mistral7b.checkpoint.folder import Checkpoint, resolve_variant
 from mistral7b.checkpoint.gguf_config import read_config
 from mistral7b.checkpoint.gguf_header import GgufHeader, TensorInfo, read_header
@@ -77,6 +78,7 @@ def open_gguf(path: Path) -> Checkpoint:
         tokenizer=tokenizer,
         max_positions=read.context_length or (variant.max_positions if variant else None),
         trained_context=read.trained_context or (variant.trained_context if variant else None),
+        eos_ids=read_eos(header.fields.get("tokenizer.ggml.eos_token_id"), str(path)) or DEFAULT_EOS,
         notes=[f"read GGUF header: {read.config.describe()}", f"tensors: {stored}", *read.notes, *tokenizer_notes],
     )
 

@@ -35,6 +35,7 @@ class GgufMeta:
     config: ModelConfig
     max_positions: int
     trained_context: int | None
+    eos_id: int
     tokenizer: SpmModel | None
     chat_template: str | None
 
@@ -99,7 +100,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: SpmModel, meta: GgufMeta)
     writer.add_token_types([piece.type for piece in tokenizer.pieces])
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
+    writer.add_eos_token_id(meta.eos_id)
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(tokenizer.add_dummy_prefix)

@@ -13,6 +13,10 @@ from mistral7b.variants import VARIANTS, matching
 _PUBLISHED = {name: VARIANTS[name].config for name in ("v0.1", "v0.2", "v0.3")}
 
 
+# Fine-tunes add a handful of ids, or round the rows up to a multiple of 64; v1 and v3 lie 768 apart.
+_ADDED_IDS = 64
+
+
 def check(
     config: ModelConfig,
     *,
@@ -23,19 +27,28 @@ def check(
 ) -> list[str]:
     """Raises MismatchError (one line) for the first contradiction; with `force` they come back as notes, one line each.
 
+    A few rows more than the tokenizer has ids are no contradiction but a note: fine-tunes add tokens of their own.
+
     `embedding_rows` are the rows of tok_embeddings.weight, `tokenizer_vocab` the ids the tokenizer knows, `variant` the name
     the user gave. What is not given is not checked.
     """
     found: list[str] = []
+    notes: list[str] = []
     if embedding_rows is not None and embedding_rows != config.vocab_size:
         found.append(f"the config says vocabulary {config.vocab_size}, the weights hold {embedding_rows} embeddings")
     if tokenizer_vocab is not None and tokenizer_vocab != config.vocab_size:
-        found.append(f"the tokenizer knows {tokenizer_vocab} ids, the model {config.vocab_size}: one belongs to another model")
+        if 0 < config.vocab_size - tokenizer_vocab <= _ADDED_IDS:
+            added = config.vocab_size - tokenizer_vocab
+            notes.append(f"the model has {added} ids that the tokenizer does not know (a fine-tune's own): they give no text")
+        else:
+            found.append(
+                f"the tokenizer knows {tokenizer_vocab} ids, the model {config.vocab_size}: one belongs to another model"
+            )
     if variant is not None:
         found += _against_variant(config, variant)
     if near := near_misses(config):
         found.append(f"no published Mistral 7B has this config: it is {', '.join(near)}")
-    return settle(found, force=force)
+    return notes + settle(found, force=force)
 
 
 def settle(found: list[str], *, force: bool) -> list[str]:

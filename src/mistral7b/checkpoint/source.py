@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -68,6 +68,10 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
     7B: 291 tensors, from tok_embeddings.weight (32000, 4096) to output.weight (32000, 4096).
     """
+    return dict(_each_shape(config))
+
+
+def _each_shape(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     dim, hidden = config.dim, config.hidden_dim
     q_rows, kv_rows = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     layer: dict[str, tuple[int, ...]] = {
@@ -81,10 +85,12 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "feed_forward.w2.weight": (dim, hidden),
         "feed_forward.w3.weight": (hidden, dim),
     }
-    shapes: dict[str, tuple[int, ...]] = {"tok_embeddings.weight": (config.vocab_size, dim)}
+    yield "tok_embeddings.weight", (config.vocab_size, dim)
     for i in range(config.n_layers):
-        shapes |= {f"layers.{i}.{name}": shape for name, shape in layer.items()}
-    return shapes | {"norm.weight": (dim,), "output.weight": (config.vocab_size, dim)}
+        for name, shape in layer.items():
+            yield f"layers.{i}.{name}", shape
+    yield "norm.weight", (dim,)
+    yield "output.weight", (config.vocab_size, dim)
 
 
 def in_model_order(names: Iterable[str]) -> list[str]:
@@ -104,14 +110,16 @@ def in_model_order(names: Iterable[str]) -> list[str]:
 
 def check(source: TensorSource, config: ModelConfig) -> None:
     """Raises CheckpointError, one line, for the first missing, unexpected, wrongly shaped or wrongly typed tensor."""
-    expected = expected_shapes(config)
     held = set(source.names())
-    for name, shape in expected.items():
+    expected: set[str] = set()
+    # One by one, up to the first that is missing: a config may ask for a billion layers.
+    for name, shape in _each_shape(config):
         if name not in held:
             raise CheckpointError(f"the weights lack {name}; the download is incomplete, or this is another architecture")
         if (found := source.shape(name)) != shape:
             raise CheckpointError(f"{name} has shape {list(found)} where the config asks for {list(shape)}")
         if (dtype := source.dtype(name)) not in STORED_DTYPES:
             raise CheckpointError(f"{name} is stored as {dtype}; weights must be bfloat16, float16 or float32")
-    if strangers := sorted(held - expected.keys()):
+        expected.add(name)
+    if strangers := sorted(held - expected):
         raise CheckpointError(f"the weights hold {strangers[0]}, which the config has no place for ({len(strangers)} such)")

@@ -52,6 +52,7 @@ def root(
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line `args` (default: the program's own) and return its exit status: 0; 1 for a reader that went away;
     2 for an error, told in one line; 130 for Ctrl-C. Only a mistake of ours raises."""
+    _open_streams()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
@@ -68,6 +69,13 @@ def main(args: Sequence[str] | None = None) -> int:
     if status == INTERRUPTED:
         print("\nmistral7b: stopped", file=sys.stderr)
     return status if isinstance(status, int) else 0
+
+
+def _open_streams() -> None:
+    """A standard stream that the caller closed is None; nothing read from it or written to it then means nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 it lives as long as the process
 
 
 def _explain(error: BaseException) -> str | None:

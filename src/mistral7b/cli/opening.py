@@ -49,10 +49,16 @@ class Opened:
         }
 
 
+# A second thread is no gain on products this small, and beside other work each one waits for it (docs/numbers.md).
+_ONE_THREAD_BELOW = 100_000_000
+
+
 def open_model(
     model: str, *, dtype: str, device: str, max_model_len: int | None, variant: str | None, force: bool, quiet: bool
 ) -> Opened:
     """The model, ready to answer one request at a time; unless `quiet`, what was read goes to stderr."""
+    import torch
+
     from mistral7b.api import LLM
     from mistral7b.store.names import resolve
 
@@ -64,6 +70,8 @@ def open_model(
             path, dtype=dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant, force=force,
             progress=loaded,
         )  # fmt: skip
+    if llm.checkpoint.config.n_params < _ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
     found = llm.checkpoint.variant
     opened = Opened(llm, model, time.perf_counter() - started, variant or (found.name if found else None))
     if not quiet:

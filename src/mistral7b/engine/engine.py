@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from mistral7b.engine.request import Request
-from mistral7b.engine.sampler import sample
+from mistral7b.engine.sampler import Sampled, sample
 from mistral7b.engine.scheduler import Scheduler
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import PagePool, PageRing, ring_slots
@@ -64,9 +65,16 @@ class Engine:
         if not share:
             return []
         logits = self.model(TokenBatch.pack([self._span(request, tokens) for request, tokens in share]), self.pool)
-        advanced = [request for request, tokens in share if self._commit(request, tokens)]
-        for request, row in zip(advanced, logits, strict=True):
-            request.accept(sample(row, request.params, request.seed, request.length))
+        advanced = [request for request, tokens in share if tokens == request.pending]
+        chosen = [_choose(request, row) for request, row in zip(advanced, logits, strict=True)]
+        # Nothing is committed before all has been computed: a step that raises can be taken again.
+        for request, tokens in share:
+            self._commit(request, tokens)
+        for request, sampled in zip(advanced, chosen, strict=True):
+            if sampled is None:
+                request.finish_reason = "not_finite"
+            else:
+                request.accept(sampled)
             if request.finish_reason is not None:
                 self._leave(request)
         return advanced
@@ -77,15 +85,19 @@ class Engine:
         request.ring.extend(end)
         return Span(request.ids(start, end), start, request.ring.table, "last" if end == request.length else "none")
 
-    def _commit(self, request: Request, tokens: int) -> bool:
-        """Count `tokens` as computed and let go of pages out of sight; True if the next id can be sampled."""
+    def _commit(self, request: Request, tokens: int) -> None:
+        """Count `tokens` as computed and let go of pages out of sight."""
         assert request.ring is not None
         request.computed += tokens
         request.ring.retire(request.computed)
-        return request.pending == 0
 
     def _leave(self, request: Request) -> None:
         self.scheduler.remove(request)
         if request.ring is not None:
             request.ring.release()
             request.ring = None
+
+
+def _choose(request: Request, row: Tensor) -> Sampled | None:
+    """The request's next token from its logits `[vocab]`; None if they are not finite."""
+    return sample(row, request.params, request.seed, request.length) if bool(row.max().isfinite()) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mistral7b.errors import RequestError
@@ -16,8 +17,8 @@ class SamplingParams:
 
     `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 leave the distribution whole. `seed` None draws a fresh one. A
     completion ends at `max_tokens` (None: at the end of the context), at eos unless `ignore_eos`, at an id of
-    `stop_token_ids`, or before the first of the `stop` strings, which is cut off. `logprobs` n reports each token with the
-    n most probable ones. Raises RequestError naming the first value that makes no sense.
+    `stop_token_ids`, or before the first of the `stop` strings (one or several), which is cut off. `logprobs` n reports each
+    token with the n most probable ones. Raises RequestError naming the first value that makes no sense.
     """
 
     temperature: float = 1.0
@@ -25,14 +26,14 @@ class SamplingParams:
     top_k: int = 0
     seed: int | None = None
     max_tokens: int | None = 256
-    stop: tuple[str, ...] | list[str] | str = ()
-    stop_token_ids: tuple[int, ...] | list[int] = ()
+    stop: Sequence[str] = ()
+    stop_token_ids: Sequence[int] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else self._tuple("stop"))
+        object.__setattr__(self, "stop_token_ids", self._tuple("stop_token_ids"))
         if not (_is_number(self.temperature) and 0 <= self.temperature < math.inf):
             raise RequestError(f"temperature must be a number of at least 0, not {self.temperature!r}")
         if not (_is_number(self.top_p) and 0 < self.top_p <= 1):
@@ -48,6 +49,12 @@ class SamplingParams:
             raise RequestError("every stop string must be a string of at least one character")
         for token in self.stop_token_ids:
             self._check_integer("stop_token_ids", token, 0)
+
+    def _tuple(self, name: str) -> tuple[object, ...]:
+        value = getattr(self, name)
+        if value is not None and not isinstance(value, list | tuple):
+            raise RequestError(f"{name} must be a list, not {value!r}")
+        return tuple(value or ())
 
     @staticmethod
     def _check_integer(name: str, value: object, low: int, high: int | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,8 @@ from mistral7b.engine.params import SamplingParams
 from mistral7b.engine.sampler import Sampled
 from mistral7b.model.pages import PageRing
 
-FinishReason = Literal["stop", "length", "cancelled"]
+# "not_finite": the model gave NaN or infinite logits, and no token can be chosen.
+FinishReason = Literal["stop", "length", "cancelled", "not_finite"]
 
 
 @dataclass(eq=False)
@@ -32,13 +33,13 @@ class Request:
     finish_reason: FinishReason | None = None
 
     @classmethod
-    def make(cls, prompt: Sequence[int], params: SamplingParams, max_model_len: int, eos_id: int | None) -> Request:
+    def make(cls, prompt: Sequence[int], params: SamplingParams, max_model_len: int, eos_ids: Collection[int]) -> Request:
         """A request that ends at the context's end at the latest; `seed` is drawn here when none was given."""
         room = max_model_len - len(prompt)
         wanted = room if params.max_tokens is None else min(room, params.max_tokens)
         stop_ids = set(params.stop_token_ids)
-        if eos_id is not None and not params.ignore_eos:
-            stop_ids.add(eos_id)
+        if not params.ignore_eos:
+            stop_ids.update(eos_ids)
         seed = secrets.randbits(64) if params.seed is None else params.seed
         return cls(list(prompt), params, len(prompt) + wanted, frozenset(stop_ids), seed)
 

@@ -44,8 +44,9 @@ def _draw(logits: Tensor, params: SamplingParams, seed: int, position: int) -> i
     values, ids = logits.sort(descending=True, stable=True)
     if params.top_k:
         values = values[: params.top_k]
-    scaled = values.double().cpu().numpy() / params.temperature
-    weights = np.exp(scaled - scaled[0])
+    wide = values.double().cpu().numpy()
+    with np.errstate(over="ignore"):  # far below the first at a tiny temperature: minus infinity, weight 0
+        weights = np.exp((wide - wide[0]) / params.temperature)
     cumulative = np.cumsum(weights)
     # top-p keeps the shortest head whose mass reaches top_p: the first id always, then while the mass before it falls short.
     kept = 1 + int(np.searchsorted(cumulative[:-1], params.top_p * cumulative[-1])) if params.top_p < 1 else len(cumulative)

