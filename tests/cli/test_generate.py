@@ -100,7 +100,7 @@ def test_without_a_tokenizer_ids_go_in_and_out(run: Run, tmp_path: Path) -> None
     ids = run("generate", "--ids", "1,2,3", "-m", bare, "-n", 4, "--greedy", "-q").out
     answer = json.loads(run("generate", "--ids", "1,2,3", "-m", bare, "-n", 4, "--greedy", "--json").out)
     assert ids == ",".join(map(str, answer["token_ids"])) + "\n"
-    run("generate", "hello", "-m", bare, "-q").fails_with("text prompts needs a tokenizer")
+    run("generate", "hello", "-m", bare, "-q").fails_with("a text prompt needs a tokenizer")
 
 
 def test_on_a_terminal_the_prompt_stands_before_its_continuation(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
