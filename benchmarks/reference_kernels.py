@@ -1,18 +1,23 @@
-"""Decode and prefill speed of `tiny` on the reference kernels, for several row tiles and thread counts, interleaved.
+"""Decode and prefill speed of `tiny` on the reference kernels, beside transformers with the same weights, interleaved.
 
     python benchmarks/reference_kernels.py --row-tiles 8 16 32 --threads 1 2 --rounds 5
 
-Prints tokens a second as median (least, most) over the rounds, and with --json one object.
+Prints tokens a second as median (least, most) over the rounds, and with --json one object. transformers (of the test extra)
+runs once a round and thread count, in the same type; it does not promise a row the same bits in every batch, we do.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import statistics
+import time
+from collections.abc import Callable
 
 import torch
+from transformers import MistralForCausalLM
 
 from mistral7b import LLM, SamplingParams
 from mistral7b.kernels.torch_room import TorchKernels
@@ -32,6 +37,22 @@ def measure(llm: LLM) -> dict[str, float]:
     }
 
 
+def measure_transformers(model: MistralForCausalLM, ids: list[int]) -> dict[str, float]:
+    """The same work, by its own `generate` with its default cache."""
+
+    def seconds(prompt: list[int], tokens: int) -> float:
+        started = time.perf_counter()
+        with torch.inference_mode():
+            model.generate(
+                torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64), do_sample=False,
+                min_new_tokens=tokens, max_new_tokens=tokens, pad_token_id=2,
+            )  # fmt: skip
+        return time.perf_counter() - started
+
+    first, all_of_it = seconds(ids, 1), seconds(ids, 60)
+    return {"decode": 59 / (all_of_it - first), "prefill": len(PROMPT) / seconds(PROMPT, 1)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row-tiles", type=int, nargs="+", default=[16])
@@ -43,16 +64,27 @@ def main() -> None:
     llm = LLM("tiny", dtype=args.dtype)
     kernels = llm.model.output.kernels
     assert isinstance(kernels, TorchKernels)
-    settings = list(itertools.product(args.row_tiles, args.threads))
-    found: dict[tuple[int, int], list[dict[str, float]]] = {setting: [] for setting in settings}
-    for tile, threads in settings * (args.rounds + 1):
+    theirs = MistralForCausalLM.from_pretrained(llm.checkpoint.path, dtype=llm.model.dtype).eval()
+    assert llm.tokenizer is not None
+    prompt = llm.tokenizer.encode("Once upon a time", bos=True)
+
+    def ours(tile: int) -> dict[str, float]:
         kernels.row_tile = tile
+        return measure(llm)
+
+    systems: dict[str, Callable[[], dict[str, float]]] = {
+        f"row tile {tile:>2}": functools.partial(ours, tile) for tile in args.row_tiles
+    }
+    systems["transformers"] = functools.partial(measure_transformers, theirs, prompt)
+    settings = list(itertools.product(systems, args.threads))
+    found: dict[tuple[str, int], list[dict[str, float]]] = {setting: [] for setting in settings}
+    for system, threads in settings * (args.rounds + 1):
         torch.set_num_threads(threads)
-        found[tile, threads].append(measure(llm))
+        found[system, threads].append(systems[system]())
     rows = [
-        {"row_tile": tile, "threads": threads, "what": what}
+        {"system": system, "threads": threads, "what": what}
         | dict(zip(("median", "least", "most"), (statistics.median(each), min(each), max(each)), strict=True))
-        for (tile, threads), rounds in found.items()
+        for (system, threads), rounds in found.items()
         for what in ("decode", "prefill")
         for each in [[one[what] for one in rounds[1:]]]  # the first round warms up
     ]
@@ -60,7 +92,7 @@ def main() -> None:
         print(json.dumps({"dtype": args.dtype, "rounds": args.rounds, "tokens_per_second": rows}))
         return
     for row in rows:
-        print("row tile {row_tile:>2}, threads {threads}, {what:<7} {median:8.1f} ({least:.1f}, {most:.1f})".format(**row))
+        print("{system:<12} threads {threads}, {what:<7} {median:8.1f} ({least:.1f}, {most:.1f})".format(**row))
 
 
 if __name__ == "__main__":
