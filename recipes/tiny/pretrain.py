@@ -26,7 +26,7 @@ from corpus import EPOCHS, documents, hashes
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mistral7b.checkpoint.hf import hf_name
+from mistral7b.checkpoint.hf import heads_permuted, hf_name
 from mistral7b.checkpoint.layouts import to_half_split
 from mistral7b.config import ModelConfig
 from mistral7b.kernels.torch_room import TorchKernels
@@ -198,8 +198,8 @@ def export(model: Transformer, folder: Path, facts: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, weight in model.state_dict().items():
-        heads = CONFIG.n_heads if ".wq." in name else CONFIG.n_kv_heads if ".wk." in name else 0
-        tensors[hf_name(name)] = (to_half_split(weight, heads) if heads else weight).bfloat16().contiguous()
+        heads = heads_permuted(name, CONFIG)
+        tensors[hf_name(name)] = (weight if heads is None else to_half_split(weight, heads)).bfloat16().contiguous()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     config = CONFIG.to_hf(max_position_embeddings=CONTEXT, dtype="bfloat16")
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
+from mistral7b.checkpoint.load import Progress
 from mistral7b.checkpoint.memory import available_bytes
 from mistral7b.completion import Completion
 from mistral7b.engine.engine import DEFAULT_CHUNK, Engine
 from mistral7b.engine.params import SamplingParams
 from mistral7b.engine.request import Request
 from mistral7b.errors import ChatError, NumericError, RequestError, TokenizerError
-from mistral7b.loading import Loaded, Progress, check_fit, context_length, load, pick_device, pick_dtype
+from mistral7b.loading import Loaded, check_fit, context_length, load, load_checkpoint, pick_device, pick_dtype
 from mistral7b.model.batch import Span, TokenBatch
-from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, ring_slots
+from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, cache_bytes, ring_slots
 from mistral7b.outputs import CompletionOutput, Delta, Logprob, RequestOutput
 from mistral7b.store.names import resolve
 from mistral7b.tokens import chat, guardrail
@@ -58,24 +59,24 @@ class LLM:
         for name, value in (("max_model_len", max_model_len), ("max_num_seqs", max_num_seqs), ("chunk", chunk)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise RequestError(f"{name} must be an integer of at least 1, not {value!r}")
-        path = resolve(model)
-        checkpoint = open_checkpoint(path, force=force)
+        checkpoint = open_checkpoint(resolve(model), force=force)
         self.max_model_len = context_length(checkpoint, max_model_len)
-        room = self._room(checkpoint, pick_dtype(dtype, checkpoint), pick_device(device))
-        self._chunk = chunk or checkpoint.config.sliding_window or DEFAULT_CHUNK
+        kind, place = pick_dtype(dtype, checkpoint), pick_device(device)
+        room = self._room(checkpoint, kind, place)
+        chunk = chunk or checkpoint.config.sliding_window or DEFAULT_CHUNK
         if not force:
-            check_fit(checkpoint, pick_dtype(dtype, checkpoint), pick_device(device), self.max_model_len, self._chunk)
-        loaded = load(
-            path, dtype=dtype, device=device, variant=variant, tokenizer_version=tokenizer_version, force=force,
+            check_fit(checkpoint, kind, place, self.max_model_len, chunk)
+        loaded = load_checkpoint(
+            checkpoint, dtype=kind, device=place, variant=variant, tokenizer_version=tokenizer_version, force=force,
             progress=progress,
         )  # fmt: skip
         self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint
         self.engine = Engine(
             self.model,
-            self._pool(max_num_seqs, room),
+            self._pool(max_num_seqs, chunk, room),
             max_model_len=self.max_model_len,
             max_num_seqs=max_num_seqs,
-            chunk=self._chunk,
+            chunk=chunk,
         )
 
     def generate(
@@ -140,7 +141,7 @@ class LLM:
         ids = self._checked(ids)
         if len(ids) > self.max_model_len:
             raise RequestError(f"{len(ids):,} ids are more than max_model_len {self.max_model_len:,}")
-        config, chunk = self.model.config, self._chunk
+        config, chunk = self.model.config, self.engine.chunk
         slots = ring_slots(config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, len(ids))
         pool = PagePool(config, slots, dtype=self.model.dtype, device=self.model.device)
         ring, rows = PageRing(pool, slots, config.sliding_window), []
@@ -160,11 +161,11 @@ class LLM:
         there = available_bytes(device)
         return None if there is None else int(_CACHE_SHARE * (there - checkpoint.config.n_params * dtype.itemsize))
 
-    def _pool(self, max_num_seqs: int, room: int | None) -> PagePool:
+    def _pool(self, max_num_seqs: int, chunk: int, room: int | None) -> PagePool:
         """Pages for every sequence at its longest, or as many as there is room for, but for one sequence at the least."""
         config = self.model.config
-        each = ring_slots(config.sliding_window, self._chunk, DEFAULT_PAGE_TOKENS, self.max_model_len)
-        page = 2 * config.n_layers * DEFAULT_PAGE_TOKENS * config.n_kv_heads * config.head_dim * self.model.dtype.itemsize
+        each = ring_slots(config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, self.max_model_len)
+        page = cache_bytes(config, DEFAULT_PAGE_TOKENS, self.model.dtype.itemsize)
         pages = each * max_num_seqs if room is None else min(each * max_num_seqs, room // page)
         return PagePool(config, max(each, pages), dtype=self.model.dtype, device=self.model.device)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from mistral7b.checkpoint import fit, pairing
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
-from mistral7b.checkpoint.load import load_weights, stored_dtype
+from mistral7b.checkpoint.load import Progress, load_weights, stored_dtype
 from mistral7b.errors import MemoryFitError, RequestError
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS
 from mistral7b.model.transformer import Transformer
@@ -21,8 +20,6 @@ from mistral7b.variants import TokenizerVersion
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 # A context nobody states: what the published models are configured for.
 _DEFAULT_POSITIONS = 32_768
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,27 @@ def load(
     those of `store`, `checkpoint` and `tokens`. `progress` is called with (bytes loaded, bytes in all).
     """
     checkpoint = open_checkpoint(resolve(model), force=force)
+    return load_checkpoint(
+        checkpoint, dtype=pick_dtype(dtype, checkpoint), device=pick_device(device), variant=variant,
+        tokenizer_version=tokenizer_version, force=force, progress=progress,
+    )  # fmt: skip
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    variant: str | None = None,
+    tokenizer_version: TokenizerVersion | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Loaded:
+    """`load`, for a checkpoint that is open, in a type and on a device that are settled."""
     tokenizer = Tokenizer.load(checkpoint.tokenizer, tokenizer_version) if checkpoint.tokenizer else None
     vocabulary = tokenizer.vocab_size if tokenizer else None
     notes = pairing.check(checkpoint.config, tokenizer_vocab=vocabulary, variant=variant, force=force)
-    network = _network(checkpoint, pick_dtype(dtype, checkpoint), pick_device(device), progress)
+    network = _network(checkpoint, dtype, device, progress)
     return Loaded(network, tokenizer, replace(checkpoint, notes=checkpoint.notes + notes))
 
 

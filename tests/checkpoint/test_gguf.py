@@ -86,7 +86,7 @@ def test_quantised_tensors_equal_a_scalar_decoder(tmp_path: Path, kind: Type) ->
         tensors[to_gguf_name(name)] = blocks.reshape(shape[0], -1)
     kinds = {name: kind for name, tensor in tensors.items() if tensor.dtype == np.uint8}
     path = made_gguf.write(tmp_path / "q.gguf", tensors, made_gguf.metadata(config), kinds=kinds)
-    with GgufSource(path, config) as source:
+    with GgufSource(path) as source:
         check(source, config)
         for name in ("tok_embeddings.weight", "layers.1.attention.wk.weight"):
             assert source.dtype(name) == torch.float32
@@ -107,7 +107,7 @@ def test_stored_types_come_back_bit_for_bit(tmp_path: Path, mapped: bool) -> Non
         for name, t in whole.items()
     }
     path = made_gguf.write(tmp_path / "m.gguf", tensors, made_gguf.metadata())
-    with GgufSource(path, made.SMALL, mapped=mapped) as source:
+    with GgufSource(path, mapped=mapped) as source:
         assert source.names() == list(expected_shapes(made.SMALL))
         check(source, made.SMALL)
         read = {name: source.get(name) for name in source.names()}
@@ -116,7 +116,7 @@ def test_stored_types_come_back_bit_for_bit(tmp_path: Path, mapped: bool) -> Non
         assert read[name].dtype == (torch.float32 if tensor.dim() == 1 else tensor.dtype)
         assert torch.equal(read[name].to(tensor.dtype), tensor), name
     read["output.weight"].zero_()
-    with GgufSource(path, made.SMALL) as source:
+    with GgufSource(path) as source:
         assert source.get("output.weight").any(), "a mapped tensor must not write through to the file"
 
 
@@ -130,7 +130,7 @@ def test_rows_stand_as_llama_cpp_reorders_the_hf_ones(tmp_path: Path) -> None:
                 rows = tensor.float().numpy().reshape(heads, 2, made.SMALL.head_dim // 2, made.SMALL.dim)
                 theirs[name] = torch.from_numpy(rows.swapaxes(1, 2).reshape(tensor.shape).copy()).bfloat16()
     path = made_gguf.write(tmp_path / "m.gguf", {to_gguf_name(k): v for k, v in theirs.items()}, made_gguf.metadata())
-    with GgufSource(path, made.SMALL) as source:
+    with GgufSource(path) as source:
         for name, tensor in whole.items():
             assert torch.equal(source.get(name), tensor), name
 
@@ -185,7 +185,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path, how: str) -> None:
 
 def test_a_file_that_shrinks_or_closes_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
     path = made_gguf.small(tmp_path / "m.gguf")
-    source = GgufSource(path, made.SMALL, mapped=False)
+    source = GgufSource(path, mapped=False)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 4096)
     with pytest.raises(CheckpointError, match="ends inside"):

@@ -10,7 +10,7 @@ import torch
 
 from mistral7b.checkpoint.memory import available_bytes
 from mistral7b.config import ModelConfig
-from mistral7b.model.pages import ring_slots
+from mistral7b.model.pages import cache_bytes, ring_slots
 
 # Dtypes to offer where the asked one does not fit, widest first: (name, bytes per weight).
 _NARROWER = (("bfloat16", 2),)
@@ -50,10 +50,9 @@ def estimate(
     `dtype_bytes` is bytes per weight and per cached number. `available` overrides what `device` reports.
     """
     tokens = n_sequences * page_tokens * ring_slots(config.sliding_window, chunk, page_tokens, max_model_len)
-    per_token = 2 * config.n_layers * config.n_kv_heads * config.head_dim
     return Fit(
         weights_bytes=int(config.n_params * dtype_bytes),
-        cache_bytes=int(tokens * per_token * dtype_bytes),
+        cache_bytes=cache_bytes(config, tokens, dtype_bytes),
         activation_bytes=_activations(config, min(chunk, max_model_len), n_sequences),
         available_bytes=available_bytes(device) if available is None else available,
     )

@@ -133,7 +133,7 @@ def _source(path: Path, kind: Format, config: ModelConfig, *, mapped: bool) -> T
         case "gguf":
             from mistral7b.checkpoint.gguf import GgufSource
 
-            return GgufSource(path, config, mapped=mapped)
+            return GgufSource(path, mapped=mapped)
 
 
 def _named_instruct(folder: Path, hub_name: str | None) -> bool:

@@ -24,7 +24,6 @@ from mistral7b.checkpoint.gguf_config import read_config
 from mistral7b.checkpoint.gguf_header import GgufHeader, TensorInfo, read_header
 from mistral7b.checkpoint.gguf_tokenizer import find_tokenizer
 from mistral7b.checkpoint.source import ClosesItself, in_model_order
-from mistral7b.config import ModelConfig
 from mistral7b.errors import CheckpointError
 
 _STORED = {
@@ -106,8 +105,8 @@ class GgufSource(ClosesItself):
     type that cannot be decoded, and a tensor that the network has no place for.
     """
 
-    def __init__(self, path: Path, config: ModelConfig, *, mapped: bool = True) -> None:
-        self._path, self._config = path, config
+    def __init__(self, path: Path, *, mapped: bool = True) -> None:
+        self._path = path
         self._infos = _infos(path, read_header(path))
         self._pages: torch.Tensor | None = None
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
@@ -44,17 +45,17 @@ class TensorSource(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-class ClosesItself:
+class ClosesItself(ABC):
     """What sources have in common: the context manager, and `fill` by way of `get`."""
 
-    def get(self, name: str) -> torch.Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def get(self, name: str) -> torch.Tensor: ...
 
     def fill(self, name: str, out: torch.Tensor) -> None:
         out.copy_(self.get(name))
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self

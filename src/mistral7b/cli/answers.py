@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mistral7b.cli.opening import Opened
+from mistral7b.cli.terminal import note, tell
 from mistral7b.engine.params import SamplingParams
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ def calls_json(completion: CompletionOutput) -> list[dict[str, Any]]:
 def drawn_with(params: SamplingParams) -> int | None:
     """The seed, where anything is drawn."""
     return params.seed if params.temperature > 0 else None
+
+
+def tell_about(output: RequestOutput, params: SamplingParams, *, quiet: bool) -> None:
+    """What a person should know once the answer is there: its notes, and unless `quiet` its summary."""
+    for line in output.notes:
+        note(line)
+    if not quiet:
+        tell(summary(output, params))
 
 
 def summary(output: RequestOutput, params: SamplingParams) -> str:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral7b.cli import options
-from mistral7b.cli.answers import answer_json, summary
+from mistral7b.cli.answers import answer_json, tell_about
 from mistral7b.cli.conversation import Conversation, read_tools
 from mistral7b.cli.help import examples
 from mistral7b.cli.opening import Opened, open_model
-from mistral7b.cli.terminal import emit, note, tell, write
+from mistral7b.cli.terminal import emit, note, write
 from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError
 
@@ -128,7 +128,4 @@ def answer_lines(talk: Chat, conversation: Conversation, *, as_json: bool) -> No
             continue
         output = talk.reply(conversation, write)
         write("\n")
-        for told in output.notes:
-            note(told)
-        if not talk.quiet:
-            tell(summary(output, talk.params))
+        tell_about(output, talk.params, quiet=talk.quiet)

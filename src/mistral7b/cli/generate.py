@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral7b.cli import options
-from mistral7b.cli.answers import answer_json, summary
+from mistral7b.cli.answers import answer_json, tell_about
 from mistral7b.cli.help import examples
 from mistral7b.cli.opening import Opened, open_model
-from mistral7b.cli.terminal import DIM, emit, note, paint, printable, tell, write
+from mistral7b.cli.terminal import DIM, emit, paint, printable, write
 from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError
 
@@ -75,10 +75,7 @@ def generate(
         emit(answer_json(opened.llm.generate(wanted, params)[0], opened, params))
         return
     last = _stream(opened, wanted, params)
-    for line in last.output.notes:
-        note(line)
-    if not quiet:
-        tell(summary(last.output, params))
+    tell_about(last.output, params, quiet=quiet)
 
 
 def read_prompt(prompt: str | None, file: Path | None, ids: str | None) -> Prompt:

@@ -10,6 +10,7 @@ import typer
 
 from mistral7b.cli import options
 from mistral7b.cli.help import examples
+from mistral7b.cli.opening import find_model
 from mistral7b.cli.terminal import emit, progress, size
 
 CONVERT_EXAMPLES = examples(
@@ -40,10 +41,8 @@ def convert(
     TARGET appears when it is whole, or not at all. Tokenizer, model card and licence files go along.
     """
     from mistral7b.checkpoint.convert import convert as run
-    from mistral7b.store.names import resolve
 
-    with progress(f"fetching {source}") as fetched:
-        path = resolve(source, progress=fetched)
+    path = find_model(source)
     with progress(f"writing {target.name}") as wrote:
         files = run(path, target, to=to, dtype=dtype, force=force, progress=wrote)
     _report(target, files, as_json=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral7b.cli.terminal import GIGABYTE, progress, tell
@@ -49,6 +50,14 @@ class Opened:
         }
 
 
+def find_model(model: str) -> Path:
+    """The local folder or file of `model`, fetched with a progress bar if it is not here."""
+    from mistral7b.store.names import resolve
+
+    with progress(f"fetching {model}") as fetched:
+        return resolve(model, progress=fetched)
+
+
 # A second thread is no gain on products this small, and beside other work each one waits for it (docs/numbers.md).
 _ONE_THREAD_BELOW = 100_000_000
 
@@ -60,10 +69,8 @@ def open_model(
     import torch
 
     from mistral7b.api import LLM
-    from mistral7b.store.names import resolve
 
-    with progress(f"fetching {model}") as fetched:
-        path = resolve(model, progress=fetched)
+    path = find_model(model)
     started = time.perf_counter()
     with progress(f"loading {model}", at_least=GIGABYTE) as loaded:
         llm = LLM(

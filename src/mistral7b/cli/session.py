@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from mistral7b.cli.answers import summary
+from mistral7b.cli.answers import tell_about
 from mistral7b.cli.chat import Chat
 from mistral7b.cli.conversation import Conversation, Message, read_tools
 from mistral7b.cli.keyboard import read_turn, stoppable
-from mistral7b.cli.terminal import BOLD, CYAN, RED, YELLOW, note, one_line, paint, table, tell, write
+from mistral7b.cli.terminal import BOLD, CYAN, RED, YELLOW, one_line, paint, table, tell, write
 from mistral7b.errors import ChatError, Mistral7BError, RequestError
 
 COMMANDS = {
@@ -85,10 +85,7 @@ class Session:
                 self.conversation.take_back()
                 raise
             print()
-            for line in output.notes:
-                note(line)
-            if not self.talk.quiet:
-                tell(summary(output, self.talk.params))
+            tell_about(output, self.talk.params, quiet=self.talk.quiet)
         if pending := self.conversation.pending:
             call = pending[0]["function"]
             tell(f"{call['name']}({call['arguments']}) waits for its result; type it", YELLOW)

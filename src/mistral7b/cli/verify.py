@@ -9,6 +9,7 @@ import typer
 
 from mistral7b.cli import options
 from mistral7b.cli.help import examples
+from mistral7b.cli.opening import find_model
 from mistral7b.cli.terminal import GIGABYTE, emit, progress, table, tell
 from mistral7b.errors import CheckpointError, RequestError
 
@@ -59,14 +60,11 @@ def verify(
     Config, tokenizer, names and shapes of the tensors, NaN and Inf, hashes; and which published model it is. The
     exit status is 0 if nothing fails and 2 if something does.
     """
-    from mistral7b.store.names import resolve
-
     if (oracle_file or ppl_file) and not oracles:
         raise RequestError("--oracle-file and --ppl-file belong to --oracles; add it")
     if write_manifest and (manifest or no_hashes or oracles):
         raise RequestError("--write-manifest checks nothing; leave out --manifest, --no-hashes and --oracles")
-    with progress(f"fetching {model}") as fetched:
-        path = resolve(model, progress=fetched)
+    path = find_model(model)
     if write_manifest:
         _write_manifest(path, as_json=as_json)
         return

@@ -58,7 +58,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
-        """One forward over every running request; returns those that received a token."""
+        """One forward over every running request; returns those whose next token it decided, or found it cannot."""
         for request in self.scheduler.admit():
             request.ring = PageRing(self.pool, self.slots, self.window)
         share = self.scheduler.plan()

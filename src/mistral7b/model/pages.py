@@ -26,6 +26,11 @@ def ring_slots(window: int | None, chunk: int, page_tokens: int, max_len: int) -
     return -(-span // page_tokens)
 
 
+def cache_bytes(config: ModelConfig, tokens: int, number_bytes: float) -> int:
+    """Memory of the keys and values of `tokens` positions over all layers, at `number_bytes` a number."""
+    return int(2 * config.n_layers * tokens * config.n_kv_heads * config.head_dim * number_bytes)
+
+
 class PagePool:
     """Keys and values of all sequences: `k` and `v` `[layers, pages, P, KV heads, D]`, and the list of free pages.
 

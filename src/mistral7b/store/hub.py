@@ -23,10 +23,10 @@ from mistral7b import __version__
 from mistral7b.errors import StoreError
 from mistral7b.store.cache import CachePlace, FolderPlace
 from mistral7b.store.listing import RemoteFile, choose
+from mistral7b.store.names import Progress
 from mistral7b.store.transfer import mismatch, transfer
 from mistral7b.variants import VARIANTS
 
-Progress = Callable[[int, int], None]  # (bytes here, bytes in all)
 _HttpError: type[Exception] = HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever the hub's client brings
 _REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 _SHA1, _SHA256 = re.compile(r"[0-9a-f]{40}", re.ASCII), re.compile(r"[0-9a-f]{64}", re.ASCII)
