@@ -234,7 +234,7 @@ def test_logits_that_are_not_finite_are_an_error_and_not_an_answer(folder: Path)
 
 
 def test_the_cache_takes_no_more_than_the_weights_leave(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral7b.api.available_bytes", lambda _device: 4_000_000)
+    monkeypatch.setattr("mistral7b.loading.available_bytes", lambda _device: 4_000_000)
     model = LLM(folder, dtype="float32", max_num_seqs=10**6)
     pool = model.engine.pool
     assert pool.n_pages * pool.bytes_per_page <= 4_000_000 - model.model.config.n_params * 4 or pool.n_pages == model.engine.slots

@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-import operator
-import textwrap
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
+from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.load import Progress
-from mistral7b.checkpoint.memory import available_bytes
-from mistral7b.completion import Completion
-from mistral7b.engine.engine import DEFAULT_CHUNK, Engine
+from mistral7b.completion import Completion, gather
+from mistral7b.engine.constraint import Constraint
+from mistral7b.engine.draft_model import DEFAULT_CATCH_UP, DraftModel, check_pair
+from mistral7b.engine.drafts import Drafts, PricedDrafter
+from mistral7b.engine.engine import DEFAULT_CHUNK, DEFAULT_DRAFT, Engine
+from mistral7b.engine.lookup import Lookup
 from mistral7b.engine.params import SamplingParams
 from mistral7b.engine.request import Request
 from mistral7b.errors import ChatError, NumericError, RequestError, TokenizerError
-from mistral7b.loading import Loaded, check_fit, context_length, load, load_checkpoint, pick_device, pick_dtype
+from mistral7b.loading import (
+    Loaded,
+    cache_room,
+    check_fit,
+    context_length,
+    load,
+    load_checkpoint,
+    make_pool,
+    pick_device,
+    pick_dtype,
+)
 from mistral7b.model.batch import Span, TokenBatch
-from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, cache_bytes, ring_slots
+from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, ring_slots
 from mistral7b.outputs import CompletionOutput, Delta, Logprob, RequestOutput
+from mistral7b.prompts import as_prompts, check_room, checked_ids, length_notes
 from mistral7b.store.names import resolve
 from mistral7b.tokens import chat, guardrail
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.variants import TokenizerVersion
 
-__all__ = ["LLM", "CompletionOutput", "Delta", "Loaded", "Logprob", "RequestOutput", "SamplingParams", "load"]
+if TYPE_CHECKING:  # llguidance is loaded when a grammar is first asked for
+    from mistral7b.grammar.grammars import Grammars
 
-# Share of the memory left after the weights that the KV cache may take.
-_CACHE_SHARE = 0.8
+__all__ = ["LLM", "CompletionOutput", "Delta", "Loaded", "Logprob", "RequestOutput", "SamplingParams", "load"]
 
 
 class LLM:
     """A model that answers.
 
     `max_model_len` bounds prompt and completion together, in tokens (default: what the model is configured for).
-    `max_num_seqs` run at once, as many as memory has pages for. `chunk` is the most tokens of one prompt in a forward.
-    Other arguments are those of `load`. Raises MemoryFitError, before any weight is read, if the model will not fit.
+    `max_num_seqs` run at once, as many as memory has pages for. `chunk` is the most tokens of one prompt in a forward, and
+    `max_num_batched_tokens` of all. Prompts that begin alike share that part's cache unless `enable_prefix_caching` is off.
+    With `speculative`, up to `num_speculative_tokens` that stood there before, or that `draft_model`, a smaller model of
+    the same vocabulary, proposes, are tried at once: the answer is the same, sooner. Other arguments are those of `load`.
+    Raises MemoryFitError, before any weight is read, if the model will not fit.
     """
 
     def __init__(
@@ -51,18 +67,26 @@ class LLM:
         max_model_len: int | None = None,
         max_num_seqs: int = 16,
         chunk: int | None = None,
+        max_num_batched_tokens: int | None = None,
+        enable_prefix_caching: bool = True,
+        speculative: bool = True,
+        num_speculative_tokens: int = DEFAULT_DRAFT,
+        draft_model: str | Path | None = None,
         variant: str | None = None,
         tokenizer_version: TokenizerVersion | None = None,
         force: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        for name, value in (("max_model_len", max_model_len), ("max_num_seqs", max_num_seqs), ("chunk", chunk)):
+        for name, value in (
+            ("max_model_len", max_model_len), ("max_num_seqs", max_num_seqs), ("chunk", chunk),
+            ("max_num_batched_tokens", max_num_batched_tokens), ("num_speculative_tokens", num_speculative_tokens),
+        ):  # fmt: skip
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise RequestError(f"{name} must be an integer of at least 1, not {value!r}")
         checkpoint = open_checkpoint(resolve(model), force=force)
         self.max_model_len = context_length(checkpoint, max_model_len)
         kind, place = pick_dtype(dtype, checkpoint), pick_device(device)
-        room = self._room(checkpoint, kind, place)
+        room = cache_room(checkpoint, kind, place)
         chunk = chunk or checkpoint.config.sliding_window or DEFAULT_CHUNK
         if not force:
             check_fit(checkpoint, kind, place, self.max_model_len, chunk)
@@ -73,11 +97,22 @@ class LLM:
         self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint
         self.engine = Engine(
             self.model,
-            self._pool(max_num_seqs, chunk, room),
+            make_pool(self.model, max_num_seqs, chunk, self.max_model_len, room),
             max_model_len=self.max_model_len,
             max_num_seqs=max_num_seqs,
             chunk=chunk,
+            max_num_batched_tokens=max_num_batched_tokens,
+            prefix_caching=enable_prefix_caching,
+            drafts=self._drafts(draft_model, max_num_seqs, num_speculative_tokens, place) if speculative else None,
+            num_draft_tokens=num_speculative_tokens,
         )
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """The grammars that can bind what this model writes. Raises TokenizerError if it has no tokenizer."""
+        from mistral7b.grammar.grammars import Grammars
+
+        return Grammars(self._tokenizer_for("structured output"))
 
     def generate(
         self,
@@ -90,17 +125,17 @@ class LLM:
         all, or one a prompt. Raises RequestError for an empty prompt, one that leaves no room in the context, or an id
         outside the vocabulary; then nothing has run.
         """
-        several = _as_prompts(prompts)
+        several = as_prompts(prompts)
         each = list(params) if isinstance(params, list | tuple) else [_one(params)] * len(several)
         if len(each) != len(several):
             raise RequestError(f"{len(several)} prompts but {len(each)} SamplingParams; give one for all or one for each")
-        completions = [self._completion(prompt, one) for prompt, one in zip(several, each, strict=True)]
-        self._run(completions)
-        return [completion.output() for completion in completions]
+        groups = [self._completions(prompt, one) for prompt, one in zip(several, each, strict=True)]
+        self._run(groups)
+        return [gather(group) for group in groups]
 
     def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Generator[Delta]:
         """Like `generate` for one prompt, a Delta a token; joined, their texts are `generate`'s text."""
-        return self._stream(self._completion(prompt, _one(params)))
+        return self._stream(self._completions(prompt, _single(params)))
 
     def chat(
         self,
@@ -119,9 +154,9 @@ class LLM:
             raise ChatError(f"messages must be a list of messages, not a {type(messages).__name__}")
         single = len(messages) == 0 or isinstance(messages[0], Mapping)
         conversations: Sequence[Any] = [messages] if single else messages
-        completions = [self._reply(turns, _one(params), tools, safe_prompt) for turns in conversations]
-        self._run(completions)
-        return [self._with_calls(completion.output()) for completion in completions]
+        groups = [self._replies(turns, _one(params), tools, safe_prompt) for turns in conversations]
+        self._run(groups)
+        return [self._with_calls(gather(group)) for group in groups]
 
     def stream_chat(
         self,
@@ -133,14 +168,13 @@ class LLM:
     ) -> Generator[Delta]:
         """Like `chat` for one conversation, a Delta a token. Text streams as it comes, that of a tool call too; the last
         delta's output has the calls parsed."""
-        return self._stream_reply(self._reply(messages, _one(params), tools, safe_prompt))
+        return self.stream_prepared(self._replies(messages, _single(params), tools, safe_prompt))
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
         """fp32 logits `[n, vocab]` of `ids`, each row the same bits that generation sees. Raises RequestError."""
-        ids = self._checked(ids)
-        if len(ids) > self.max_model_len:
-            raise RequestError(f"{len(ids):,} ids are more than max_model_len {self.max_model_len:,}")
+        ids = checked_ids(ids, self.model.config.vocab_size)
+        check_room(len(ids), self.max_model_len, answer=False)
         config, chunk = self.model.config, self.engine.chunk
         slots = ring_slots(config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, len(ids))
         pool = PagePool(config, slots, dtype=self.model.dtype, device=self.model.device)
@@ -152,98 +186,116 @@ class LLM:
             ring.retire(end)
         return torch.cat(rows)
 
-    @staticmethod
-    def _room(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> int | None:
-        """Bytes the KV cache may take: a share of what the weights will leave; None where the system does not say.
+    def prepare(
+        self,
+        ids: Sequence[int],
+        params: SamplingParams,
+        *,
+        prompt: str | None = None,
+        context_ids: Sequence[int] = (),
+        constraint: Callable[[], Constraint] | None = None,
+        calls_marker: int | None = None,
+        priority: int = 0,
+        notes: Sequence[str] = (),
+    ) -> list[Completion]:
+        """`params.n` completions of a prompt, not yet queued. Raises RequestError for what the model cannot run.
 
-        Asked before loading: weights that are pages of a file are not missing from what the system calls available.
+        `context_ids` and `calls_marker` are those of Completion; `constraint` makes the grammar of each, in place of
+        `params.structured`.
         """
-        there = available_bytes(device)
-        return None if there is None else int(_CACHE_SHARE * (there - checkpoint.config.n_params * dtype.itemsize))
+        ids = checked_ids(ids, self.model.config.vocab_size)
+        check_room(len(ids), self.max_model_len, answer=params.max_tokens != 0)
+        self._check(params)
+        notes = [*notes, *length_notes(len(ids), self.checkpoint, self.max_model_len)]
+        if params.structured is not None and constraint is None:
+            constraint = partial(self.grammars.constraint, params.structured, reply=self._begins(context_ids))
+        made: list[Completion] = []
+        for choice in range(params.n):
+            request = Request.make(
+                ids, params, self.max_model_len, self.checkpoint.eos_ids, choice=choice, priority=priority,
+                leader=made[0].request if made else None,
+                constraint=constraint() if constraint is not None else None,
+            )  # fmt: skip
+            made.append(
+                Completion(
+                    request, self.tokenizer, index=choice, prompt=prompt, context_ids=context_ids, notes=notes,
+                    calls_marker=calls_marker,
+                )
+            )  # fmt: skip
+        return made
 
-    def _pool(self, max_num_seqs: int, chunk: int, room: int | None) -> PagePool:
-        """Pages for every sequence at its longest, or as many as there is room for, but for one sequence at the least."""
-        config = self.model.config
-        each = ring_slots(config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, self.max_model_len)
-        page = cache_bytes(config, DEFAULT_PAGE_TOKENS, self.model.dtype.itemsize)
-        pages = each * max_num_seqs if room is None else min(each * max_num_seqs, room // page)
-        return PagePool(config, max(each, pages), dtype=self.model.dtype, device=self.model.device)
+    def stream_prepared(self, completions: Sequence[Completion]) -> Generator[Delta]:
+        """Run what `prepare` made of one chat, as `stream_chat` does."""
+        for delta in self._stream(completions):
+            yield Delta(delta.text, self._with_calls(delta.output)) if delta.finished else delta
 
-    def _completion(self, prompt: str | Sequence[int], params: SamplingParams) -> Completion:
-        text = prompt if isinstance(prompt, str) else None
-        if isinstance(prompt, str):
-            if not prompt:
-                raise RequestError("the prompt is empty; give at least one character")
-            ids = self._tokenizer_for("a text prompt").encode(prompt, bos=True)
-        else:
-            ids = self._checked(prompt)
-        return Completion(self._request(ids, params), self.tokenizer, prompt=text, context_ids=ids, notes=self._warnings(ids))
+    def embed_request(self, ids: Sequence[int]) -> Request:
+        """A request for the sum of the final normed states of `ids`, in `pooled` when it has ended. Raises RequestError."""
+        ids = checked_ids(ids, self.model.config.vocab_size)
+        check_room(len(ids), self.max_model_len, answer=False)
+        request = Request.make(ids, SamplingParams(temperature=0, max_tokens=0), self.max_model_len, ())
+        request.pooled = torch.zeros(self.model.config.dim, device=self.model.device)
+        return request
 
-    def _reply(
+    def _begins(self, context_ids: Sequence[int]) -> bool:
+        """Whether what follows `context_ids` is a text of its own, whose first space is none (see Detokenizer)."""
+        return not context_ids or self._tokenizer_for("structured output").is_control(context_ids[-1])
+
+    def _drafts(self, model: str | Path | None, max_num_seqs: int, most: int, device: torch.device) -> Drafts:
+        """What was written before, and what a smaller model would write. Raises MismatchError if that knows other ids."""
+        drafters: list[PricedDrafter] = [Lookup()]
+        if model is not None:
+            draft = load(model, device=device)
+            check_pair(self.model.config, draft.model.config, self.tokenizer, draft.tokenizer)
+            length = min(self.max_model_len, context_length(draft.checkpoint, None))
+            room = cache_room(draft.checkpoint, draft.model.dtype, device)
+            pool = make_pool(draft.model, max_num_seqs, DEFAULT_CATCH_UP, length, room)
+            drafters.append(DraftModel(draft.model, pool, max_model_len=length, num_draft_tokens=most))
+        return Drafts(drafters)
+
+    def _check(self, params: SamplingParams) -> None:
+        if params.stop and self.tokenizer is None:
+            raise RequestError("stop strings need a tokenizer, and this model folder has none; use stop_token_ids")
+        vocabulary = self.model.config.vocab_size
+        for name, ids in (("logit_bias", params.logit_bias or ()), ("stop_token_ids", params.stop_token_ids)):
+            for id in ids:
+                if id >= vocabulary:
+                    raise RequestError(f"{name}: {id} is not a token id of this model; ids end at {vocabulary - 1}")
+
+    def _completions(self, prompt: str | Sequence[int], params: SamplingParams) -> list[Completion]:
+        if not isinstance(prompt, str):
+            ids = checked_ids(prompt, self.model.config.vocab_size)
+            return self.prepare(ids, params, context_ids=ids)
+        if not prompt:
+            raise RequestError("the prompt is empty; give at least one character")
+        ids = self._tokenizer_for("a text prompt").encode(prompt, bos=True)
+        return self.prepare(ids, params, prompt=prompt, context_ids=ids)
+
+    def _replies(
         self,
         messages: Sequence[Mapping[str, Any]],
         params: SamplingParams,
         tools: Sequence[Mapping[str, Any]] | None,
         safe_prompt: bool,
-    ) -> Completion:
+    ) -> list[Completion]:
         tokenizer = self._tokenizer_for("chat")
         rendered = chat.render(tokenizer, guardrail.with_safe_prompt(messages) if safe_prompt else messages, tools)
-        notes = rendered.notes + self._warnings(rendered.ids)
-        return Completion(self._request(rendered.ids, params), tokenizer, context_ids=rendered.prefix_ids, notes=notes)
-
-    def _request(self, ids: Sequence[int], params: SamplingParams) -> Request:
-        if len(ids) >= self.max_model_len:
-            raise RequestError(
-                f"the prompt has {len(ids):,} tokens, which leaves no room for an answer within max_model_len "
-                f"{self.max_model_len:,}; shorten it or raise max_model_len"
-            )
-        if params.stop and self.tokenizer is None:
-            raise RequestError("stop strings need a tokenizer, and this model folder has none; use stop_token_ids")
-        return Request.make(ids, params, self.max_model_len, self.checkpoint.eos_ids)
-
-    def _checked(self, ids: Any) -> list[int]:
-        """`ids`, of any kind of integers, as a list; raises RequestError for none, or for one that is no id."""
-        found, vocabulary = [], self.model.config.vocab_size
-        for id in ids:
-            try:
-                found.append(operator.index(id))
-            except TypeError:
-                found.append(-1)
-            if isinstance(id, bool) or not 0 <= found[-1] < vocabulary:
-                shown = textwrap.shorten(repr(id), 40)
-                raise RequestError(f"{shown} is not a token id of this model; ids are integers from 0 to {vocabulary - 1}")
-        if not found:
-            raise RequestError("the prompt is empty; give at least one token")
-        return found
+        return self.prepare(rendered.ids, params, context_ids=rendered.prefix_ids, notes=rendered.notes)
 
     def _tokenizer_for(self, use: str) -> Tokenizer:
         if self.tokenizer is None:
             raise TokenizerError(f"{use} needs a tokenizer, and this model folder has none; add its tokenizer.model or pass ids")
         return self.tokenizer
 
-    def _warnings(self, ids: Sequence[int]) -> list[str]:
-        trained = self.checkpoint.trained_context
-        if trained is None or len(ids) <= trained:
-            return []
-        config = self.model.config
-        window = config.sliding_window
-        reach = f", and in theory can carry information over {config.n_layers * window:,}" if window else ""
-        return [
-            f"the prompt has {len(ids):,} tokens: this model was trained at {trained:,}, is configured for "
-            f"{self.checkpoint.max_positions or self.max_model_len:,}{reach}; expect worse answers past what it was trained at"
-        ]
-
-    def _run(self, completions: Sequence[Completion]) -> None:
-        for _ in self._follow(completions):
+    def _run(self, groups: Sequence[Sequence[Completion]]) -> None:
+        for _ in self._follow([completion for group in groups for completion in group]):
             pass
 
-    def _stream(self, completion: Completion) -> Generator[Delta]:
-        for text in self._follow([completion]):
-            yield Delta(text, completion.output())
-
-    def _stream_reply(self, completion: Completion) -> Generator[Delta]:
-        for delta in self._stream(completion):
-            yield Delta(delta.text, self._with_calls(delta.output)) if delta.finished else delta
+    def _stream(self, completions: Sequence[Completion]) -> Generator[Delta]:
+        for text in self._follow(completions):
+            yield Delta(text, gather(completions))
+        if not completions[0].n_tokens:
+            yield Delta("", gather(completions))
 
     def _follow(self, completions: Sequence[Completion]) -> Iterator[str]:
         """Drive the engine until all of `completions` have ended; yields the text each token makes final.
@@ -262,11 +314,8 @@ class LLM:
                             self.engine.cancel(completion.request)
                         yield text
                 self.engine.step()
-                if any(completion.request.finish_reason == "not_finite" for completion in completions):
-                    raise NumericError(
-                        f"the model gives logits that are not finite in {str(self.model.dtype).removeprefix('torch.')}; try "
-                        "another dtype, and look for damaged weights with mistral7b verify"
-                    )
+                for completion in completions:
+                    raise_failure(completion.request, self.model.dtype)
         finally:
             for completion in completions:
                 self.engine.cancel(completion.request)
@@ -282,19 +331,25 @@ class LLM:
         return output
 
 
-def _as_prompts(prompts: Any) -> list[str | Sequence[int]]:
-    if isinstance(prompts, str):
-        return [prompts]
-    if isinstance(prompts, bytes | Mapping) or not isinstance(prompts, Iterable):
-        raise RequestError(f"a prompt is text or a list of token ids, not a {type(prompts).__name__}")
-    several = list(prompts)
-    if not several:
-        raise RequestError("the prompt is empty; give at least one token")
-    nested = isinstance(several[0], str | list | tuple) or getattr(several[0], "ndim", 0) > 0
-    return several if nested else [several]
-
-
 def _one(params: Any) -> SamplingParams:
     if params is not None and not isinstance(params, SamplingParams):
         raise RequestError(f"params must be SamplingParams, not a {type(params).__name__}")
     return params or SamplingParams()
+
+
+def _single(params: Any) -> SamplingParams:
+    one = _one(params)
+    if one.n != 1:
+        raise RequestError(f"a stream is one completion, not n={one.n}; use generate or chat")
+    return one
+
+
+def raise_failure(request: Request, dtype: torch.dtype) -> None:
+    """Raises NumericError if the logits of `request` were not finite, RequestError if its grammar failed."""
+    if request.finish_reason == "not_finite":
+        raise NumericError(
+            f"the model gives logits that are not finite in {str(dtype).removeprefix('torch.')}; try another dtype, and look "
+            "for damaged weights with mistral7b verify"
+        )
+    if request.finish_reason == "error":
+        raise RequestError(f"the completion cannot go on: {request.error}")

@@ -10,8 +10,9 @@ import torch
 from mistral7b.checkpoint import fit, pairing
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
 from mistral7b.checkpoint.load import Progress, load_weights, stored_dtype
+from mistral7b.checkpoint.memory import available_bytes
 from mistral7b.errors import MemoryFitError, RequestError
-from mistral7b.model.pages import DEFAULT_PAGE_TOKENS
+from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, cache_bytes, ring_slots
 from mistral7b.model.transformer import Transformer
 from mistral7b.store.names import resolve
 from mistral7b.tokens.tokenizer import Tokenizer
@@ -20,6 +21,8 @@ from mistral7b.variants import TokenizerVersion
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 # A context nobody states: what the published models are configured for.
 _DEFAULT_POSITIONS = 32_768
+# Share of the memory left after the weights that the KV cache may take.
+_CACHE_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -122,3 +125,20 @@ def check_fit(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, 
     )  # fmt: skip
     if problem:
         raise MemoryFitError(f"{problem}; --force loads it nevertheless")
+
+
+def cache_room(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> int | None:
+    """Bytes the KV cache may take: a share of what the weights will leave; None where the system does not say.
+
+    To be asked before loading: weights that are pages of a file are not missing from what the system calls available.
+    """
+    there = available_bytes(device)
+    return None if there is None else int(_CACHE_SHARE * (there - checkpoint.config.n_params * dtype.itemsize))
+
+
+def make_pool(model: Transformer, max_num_seqs: int, chunk: int, max_model_len: int, room: int | None) -> PagePool:
+    """Pages for every sequence at its longest, or as many as there is room for, but for one sequence at the least."""
+    each = ring_slots(model.config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, max_model_len)
+    page = cache_bytes(model.config, DEFAULT_PAGE_TOKENS, model.dtype.itemsize)
+    pages = each * max_num_seqs if room is None else min(each * max_num_seqs, room // page)
+    return PagePool(model.config, max(each, pages), dtype=model.dtype, device=model.device)

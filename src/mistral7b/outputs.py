@@ -18,7 +18,8 @@ class Logprob:
 
 @dataclass
 class CompletionOutput:
-    """One completion. `logprobs[i]` maps ids to Logprob for token i: the chosen one and the likeliest."""
+    """One completion. `logprobs[i]` maps ids to Logprob for token i: the chosen one and the likeliest. `index` counts the
+    completions of one prompt."""
 
     index: int
     text: str
@@ -44,7 +45,11 @@ class Timing:
 
 @dataclass
 class RequestOutput:
-    """One prompt and its completion. `notes` tell what was changed in the messages and what to beware of, a line each."""
+    """One prompt and its completions. `notes` tell what was changed in the messages and what to beware of, a line each.
+
+    `cached_tokens` of the prompt were in the cache and not computed again. `prompt_logprobs[i]` is of token i of the prompt,
+    None for the first, which follows nothing.
+    """
 
     prompt: str | None
     prompt_token_ids: list[int]
@@ -52,6 +57,8 @@ class RequestOutput:
     finished: bool
     timing: Timing
     notes: list[str] = field(default_factory=list)
+    cached_tokens: int = 0
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
 
 
 @dataclass(frozen=True)

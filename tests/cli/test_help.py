@@ -12,8 +12,11 @@ from mistral7b.cli.generate import EXAMPLES as GENERATE
 from tests.cli.conftest import Run
 from tests.cli.subprocesses import command, python
 
-VERBS = ("generate", "chat", "convert", "verify", "download")
-HEAVY = ("torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "pydantic", "rich")
+VERBS = ("generate", "chat", "serve", "convert", "verify", "download")
+HEAVY = (
+    "torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "pydantic", "rich", "fastapi",
+    "uvicorn", "prometheus_client", "llguidance",
+)  # fmt: skip
 
 
 def test_every_verb_is_listed_with_what_it_does(run: Run) -> None:

@@ -5,77 +5,86 @@ from __future__ import annotations
 import random
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral7b.config import ModelConfig
-from mistral7b.engine.engine import Engine
-from mistral7b.engine.params import SamplingParams
 from mistral7b.engine.request import Request
-from mistral7b.model.pages import PagePool
-from mistral7b.model.transformer import Transformer
-from tests.checkpoint.made import SMALL, weights
-
-MAX_LEN = 96
-EOS = 2
-
-
-def network(config: ModelConfig = SMALL) -> Transformer:
-    model = Transformer(config)
-    model.load_state_dict(weights(config, dtype=torch.float32, seed=3))
-    return model.requires_grad_(False)
-
-
-MODEL = network()
+from tests.checkpoint.made import SMALL
+from tests.engine.made import (
+    MAX_LEN,
+    WINDOWLESS,
+    Chain,
+    Guesses,
+    check_books,
+    engine,
+    ids,
+    request,
+    run,
+)  # fmt: skip
 
 
-def engine(pages: int = 64, *, chunk: int | None = None, seqs: int = 4) -> Engine:
-    pool = PagePool(MODEL.config, pages, page_tokens=4)
-    return Engine(MODEL, pool, max_model_len=MAX_LEN, max_num_seqs=seqs, chunk=chunk)
+def prompt_of(chance: random.Random) -> list[int]:
+    """Prompts that begin alike now and then."""
+    shared = random.Random(chance.randrange(2))
+    prompt = [shared.randrange(60) for _ in range(chance.choice([0, 0, 13, 30]))]
+    return prompt + [chance.randrange(60) for _ in range(chance.randint(1, 25))]
 
 
-def request(prompt: list[int], **params: object) -> Request:
-    return Request.make(prompt, SamplingParams(**params), MAX_LEN, [EOS])  # type: ignore[arg-type]
+def params_of(chance: random.Random) -> dict[str, object]:
+    return {
+        "temperature": chance.choice([0, 0.8]), "seed": chance.randrange(99), "max_tokens": chance.randint(0, 30),
+        "ignore_eos": chance.random() < 0.5, "logprobs": chance.choice([None, 3]), "top_p": chance.choice([1, 0.9]),
+        "top_k": chance.choice([0, 20]), "min_p": chance.choice([0, 0.1]), "prompt_logprobs": chance.choice([None, None, 2]),
+        "repetition_penalty": chance.choice([1, 1.3]), "frequency_penalty": chance.choice([0, 0.4]),
+        "presence_penalty": chance.choice([0, -0.5]), "logit_bias": chance.choice([None, {3: 2.0, 7: -100}]),
+    }  # fmt: skip
 
 
-def run(over: Engine, *requests: Request) -> None:
-    for one in requests:
-        over.add(one)
-    while not over.idle:
-        over.step()
+def grammar_of(chance: random.Random) -> Chain | None:
+    after = [sorted({chance.randrange(3, 60) for _ in range(chance.choice([1, 1, 4]))}) for _ in range(5)]
+    return Chain(after, chance.randint(1, 20)) if chance.random() < 0.3 else None
 
 
-def ids(of: Request) -> list[int]:
-    return [sampled.id for sampled in of.output]
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 16, None]), st.integers(12, 64), st.integers(1, 5))
-def test_a_crowd_gives_each_what_it_gets_alone(seed: int, chunk: int | None, pages: int, seqs: int) -> None:
+@settings(max_examples=60)
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 16, None]), st.integers(24, 64), st.integers(1, 5),
+    st.sampled_from([SMALL, WINDOWLESS]), st.booleans(),
+)  # fmt: skip
+def test_a_crowd_gives_each_what_it_gets_alone(
+    seed: int, chunk: int | None, pages: int, seqs: int, config: ModelConfig, caching: bool
+) -> None:
+    """With shared prefixes, drafts right and wrong, grammars, priorities, cancellations, and too few pages for all."""
     chance = random.Random(seed)
-    asked = [
-        ([chance.randrange(64) for _ in range(chance.randint(1, 50))],
-         {"temperature": chance.choice([0, 0.8]), "seed": chance.randrange(99), "max_tokens": chance.randint(1, 30),
-          "ignore_eos": chance.random() < 0.5, "logprobs": chance.choice([None, 3])})
-        for _ in range(6)
-    ]  # fmt: skip
-    crowd = engine(pages, chunk=chunk, seqs=seqs)
-    together = [request(prompt, **params) for prompt, params in asked]
-    arrivals = list(together)
+    made = [(prompt_of(chance), params_of(chance), chance.randrange(10**6)) for _ in range(7)]
+
+    def again(place: int) -> Request:
+        prompt, params, grammar = made[place]
+        return request(prompt, grammar_of(random.Random(grammar)), priority=place % 2, **params)
+
+    alone = [again(place) for place in range(len(made))]
+    for one in alone:
+        run(engine(config=config, prefix_caching=False), one)
+    together = [again(place) for place in range(len(made))]
+    drafter = Guesses(dict(zip(together, map(ids, alone), strict=True)), lies=0.3, seed=seed)
+    crowd = engine(pages, config=config, seqs=seqs, chunk=chunk, prefix_caching=caching, drafts=drafter)
+    arrivals, dropped = list(together), chance.choice(together)
     while arrivals or not crowd.idle:
         while arrivals and (crowd.idle or chance.random() < 0.3):
             crowd.add(arrivals.pop(0))
         crowd.step()
-        held = [page for r in crowd.scheduler.running if r.ring for page in r.ring.table if page]
-        assert len(held) == len(set(held)) == pages - crowd.pool.n_free
-        assert sum(crowd.pages_needed(r) for r in crowd.scheduler.running) <= pages
+        check_books(crowd)
+        if dropped not in arrivals and chance.random() < 0.1:
+            crowd.cancel(dropped)
+            check_books(crowd)
     assert crowd.pool.n_free == pages
-    for (prompt, params), one in zip(asked, together, strict=True):
-        alone = request(prompt, **params)
-        run(engine(), alone)
-        assert one.output == alone.output
-        assert one.finish_reason == alone.finish_reason
+    for one, expected in zip(together, alone, strict=True):
+        if one.finish_reason == "cancelled":
+            assert one.output == expected.output[: len(one.output)]
+        else:
+            assert one.output == expected.output
+            assert one.finish_reason == expected.finish_reason
+            assert one.prompt_logprobs == expected.prompt_logprobs
 
 
 def test_where_a_completion_ends() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mistral7b.kernels.tiles import QUERY_TILE, QueryTiles
+from mistral7b.kernels.tiles import PRODUCT_QUERIES, QUERY_TILE, QueryTiles
 from mistral7b.kernels.torch_room import TorchKernels
 from tests.equivalence import oracle
 
@@ -55,16 +55,18 @@ def test_values_and_bits(
 
 
 def test_tiles_by_hand() -> None:
-    """Two sequences, 10 tokens from position 300 and 1 from position 2; P = 128, W = 100, so blocks of 256 keys."""
+    """Two sequences, 10 tokens from position 300 and 1 from position 2; P = 64, W = 100, so blocks of 128 keys."""
     positions = torch.tensor([*range(300, 310), 2])
     tables = torch.tensor([[4, 5, 6], [7, 0, 0]])
-    cut = QueryTiles.cut(positions, torch.tensor([0, 10, 11]), tables, 128, 100)
-    assert QUERY_TILE == 8
-    assert cut.block_tokens == 256
-    assert cut.rows.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 0, 0, 0, 0, 0, 0], [10, 0, 0, 0, 0, 0, 0, 0]]
-    assert cut.positions.tolist() == [list(range(300, 308)), [308, 309] + [-1] * 6, [2] + [-1] * 7]
-    assert cut.blocks.tolist() == [[0, 1], [0, 1], [0, 1]], "position 300 sees 201, in block 0"
-    # Logical pages 0 1 and 2 3 of a ring of three slots.
-    assert cut.pages.tolist() == [[[4, 5], [6, 4]], [[4, 5], [6, 4]], [[7, 0], [0, 7]]]
-    assert cut.owner.tolist() == [0] * 8 + [1, 1, 2]
-    assert cut.offset.tolist() == [*range(8), 0, 1, 0]
+    cut = QueryTiles.cut(positions, torch.tensor([0, 10, 11]), tables, 64, 100)
+    assert (QUERY_TILE, PRODUCT_QUERIES) == (32, 2)
+    assert cut.block_tokens == 128
+    assert cut.rows.tolist() == [[*range(10)], [10] + [0] * 9], "no wider than the fullest tile"
+    assert cut.positions.tolist() == [[*range(300, 310)], [2] + [-1] * 9]
+    assert cut.blocks.tolist() == [[1, 2], [0, 1]], "position 300 sees 201, in block 1"
+    # Logical pages 2 3 and 4 5, 0 1 and 2 3, of a ring of three slots.
+    assert cut.pages.tolist() == [[[6, 4], [5, 6]], [[7, 0], [0, 7]]]
+    assert cut.filled == (10, 2), "whole products"
+    assert cut.walked == (2, 1), "position 2 sees nothing of block 1"
+    assert cut.owner.tolist() == [0] * 10 + [1]
+    assert cut.offset.tolist() == [*range(10), 0]

@@ -16,35 +16,42 @@ from mistral7b.cli.answers import answer_json, tell_about
 from mistral7b.cli.conversation import Conversation, read_tools
 from mistral7b.cli.help import examples
 from mistral7b.cli.opening import Opened, open_model
-from mistral7b.cli.terminal import emit, note, write
+from mistral7b.cli.terminal import emit, note, tell, write
 from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError
 
 if TYPE_CHECKING:
+    from mistral7b.cli.session_file import SessionFile
     from mistral7b.outputs import RequestOutput
 
 EXAMPLES = examples(
     "mistral7b chat -m v0.3-instruct",
     'echo "Name three rivers." | mistral7b chat -m v0.3-instruct --system "Be brief."',
     "mistral7b chat -m v0.3-instruct --tools weather.json --greedy",
+    "mistral7b chat -m v0.3-instruct --session rivers.safetensors",
 )
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A model and how it answers a conversation."""
+    """A model and how it answers a conversation, which it keeps in `file` if there is one."""
 
     opened: Opened
     params: SamplingParams
     safe_prompt: bool
     quiet: bool
+    file: SessionFile | None = None
 
     def reply(
         self, conversation: Conversation, write: Callable[[str], None], stopped: Callable[[], bool] = lambda: False
     ) -> RequestOutput:
         """Answer the conversation, hand the text to `write` as it comes, and add the answer; ends early once `stopped`."""
-        deltas = self.opened.llm.stream_chat(
-            conversation.messages, self.params, tools=conversation.tools, safe_prompt=self.safe_prompt
+        deltas = (
+            self.file.stream(conversation, self.params)
+            if self.file
+            else self.opened.llm.stream_chat(
+                conversation.messages, self.params, tools=conversation.tools, safe_prompt=self.safe_prompt
+            )
         )
         with closing(deltas):  # what is not run to its end is cancelled when closed
             for delta in deltas:
@@ -52,6 +59,8 @@ class Chat:
                 if stopped():
                     break
         conversation.answered(delta.output)
+        if self.file:
+            self.file.keep(conversation, delta.output)
         return delta.output
 
     def reseeded(self) -> Chat:
@@ -69,6 +78,12 @@ def chat(
         Path | None,
         typer.Option(
             "--tools", metavar="FILE", help="Tools to offer: a JSON list, as in the OpenAI API.", rich_help_panel="Chat"
+        ),
+    ] = None,
+    session: Annotated[
+        Path | None,
+        typer.Option(
+            "--session", metavar="FILE", help="Keep the conversation in FILE, and go on with it.", rich_help_panel="Chat"
         ),
     ] = None,
     max_tokens: options.MaxTokens = 1024,
@@ -93,6 +108,9 @@ def chat(
 
     At a terminal /help lists the commands, Ctrl-C stops a reply and Ctrl-D quits. Through a pipe each line is a message of
     one conversation, as it stands, and is answered in turn; when the model calls a tool, the next line is the result.
+
+    With --session the conversation is written to FILE after every reply, what was computed for it included. The next start
+    goes on from there, with its messages, system prompt and tools, and computes only what is new.
     """
     params = options.sampling(
         temperature=temperature, greedy=greedy, top_p=top_p, top_k=top_k, seed=seed, max_tokens=max_tokens, stop=stop
@@ -101,18 +119,34 @@ def chat(
     if interactive and as_json:
         raise RequestError("--json is for a pipe: echo hello | mistral7b chat --json")
     conversation = Conversation(system=system, tools=read_tools(tools) if tools else None)
+    if session is not None:
+        from mistral7b.conversations import check_place
+
+        check_place(session)
     opened = open_model(
         model, dtype=dtype, device=device, max_model_len=max_model_len, variant=variant, force=force, quiet=quiet or as_json
     )
+    talk = Chat(opened, params, safe_prompt, quiet or as_json)
+    if session is not None:
+        talk = kept_in(session, talk, conversation)
     if not opened.chats:
         note(f"{model} is a base model: it continues text and was not trained to chat; expect odd answers")
-    talk = Chat(opened, params, safe_prompt, quiet or as_json)
     if interactive:
         from mistral7b.cli.session import Session
 
         Session(talk, conversation).run()
     else:
         answer_lines(talk, conversation, as_json=as_json)
+
+
+def kept_in(path: Path, talk: Chat, conversation: Conversation) -> Chat:
+    """`talk`, going on with what `path` holds and keeping it there; RequestError where `conversation` contradicts it."""
+    from mistral7b.cli.session_file import SessionFile
+
+    file = SessionFile(path, talk.opened, conversation, safe_prompt=talk.safe_prompt)
+    if conversation.messages and not talk.quiet:
+        tell(f"{path}: {len(conversation.messages)} messages, {file.kept.computed:,} tokens that need no computing")
+    return replace(talk, file=file, safe_prompt=file.safe_prompt)
 
 
 def answer_lines(talk: Chat, conversation: Conversation, *, as_json: bool) -> None:
@@ -124,7 +158,10 @@ def answer_lines(talk: Chat, conversation: Conversation, *, as_json: bool) -> No
         if conversation.pending:
             continue
         if as_json:
-            emit(answer_json(talk.reply(conversation, lambda _: None), talk.opened, talk.params))
+            output = talk.reply(conversation, lambda _: None)
+            answer = answer_json(output, talk.opened, talk.params)
+            answer["usage"]["cached_tokens"] = output.cached_tokens
+            emit(answer)
             continue
         output = talk.reply(conversation, write)
         write("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,11 @@ class Conversation:
     def reset(self) -> None:
         """Forget everything but the system prompt and the tools."""
         self.messages = self.messages[:1] if self.system is not None else []
+
+    def resume(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> None:
+        """Take over a conversation that was kept, its system prompt and tools included."""
+        self.messages = [dict(message) for message in messages]
+        self.tools = None if tools is None else [dict(tool) for tool in tools]
 
     def save(self, path: Path) -> None:
         """Write the messages as JSON. Only a saved conversation is ever replaced; CheckpointError otherwise."""

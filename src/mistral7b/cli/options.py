@@ -87,6 +87,8 @@ def sampling(
 
     Raises RequestError for a value that makes no sense, or if --greedy stands beside an option it leaves without effect.
     """
+    if max_tokens < 1:
+        raise RequestError(f"max_tokens must be an integer of at least 1, not {max_tokens}")
     if greedy:
         for name, given in (("--temperature", temperature or None), ("--top-p", top_p), ("--top-k", top_k)):
             if given is not None:

@@ -115,6 +115,8 @@ class Session:
 
     def _on_reset(self, _: str) -> None:
         self.conversation.reset()
+        if self.talk.file:
+            self.talk.file.reset(self.conversation)
         tell("the conversation is empty")
 
     def _on_system(self, text: str) -> None:

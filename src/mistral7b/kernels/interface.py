@@ -36,7 +36,7 @@ class Kernels(Protocol):
 
 
 def visible(query: Tensor, key: Tensor, window: int | None) -> Tensor:
-    """The attention rule (docs/life-of-a-prompt.md, step 7): query i sees key j of its document iff 0 <= i - j < W.
+    """The attention rule (docs/life-of-a-prompt.md, step 8): query i sees key j of its document iff 0 <= i - j < W.
 
     `query` and `key` hold positions and broadcast; W keys are seen, the query's own included. With W = 3:
 

@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-QUERY_TILE = 8
-BLOCK_TOKENS = 256
+QUERY_TILE = 32  # queries that share one gathering of keys
+PRODUCT_QUERIES = 2  # queries of one matrix product: fixed, so that a lone decode row rounds as it does within a prompt
+BLOCK_TOKENS = 128
 
 
 @dataclass(frozen=True)
 class QueryTiles:
-    """I tiles of QUERY_TILE queries; each tile belongs to one sequence and walks B blocks of keys.
+    """I tiles of Q queries, at most QUERY_TILE; each tile belongs to one sequence and walks B blocks of keys.
 
     `rows` `[I, Q]` are rows of the batch (0 where the tile is short), `positions` `[I, Q]` their positions (-1 where
     short), `blocks` `[I, B]` the absolute number of each block of `block_tokens` keys, `pages` `[I, B, block / P]` the
     physical pages behind it. `owner` `[T]` and `offset` `[T]` say in which tile, and where in it, each row stands.
+
+    `filled` and `walked` are a tile's own share of that: its queries, rounded up to a multiple of PRODUCT_QUERIES, and the
+    blocks that any of them sees.
 
     Blocks begin at multiples of `block_tokens` counted from position 0, whatever chunk a query came in: the order in
     which a row's keys are added up is a function of its position alone.
@@ -30,6 +34,8 @@ class QueryTiles:
     owner: Tensor
     offset: Tensor
     block_tokens: int
+    filled: tuple[int, ...]
+    walked: tuple[int, ...]
 
     @classmethod
     def cut(cls, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None) -> QueryTiles:
@@ -41,12 +47,14 @@ class QueryTiles:
         start = borders[:-1][sequence] + (torch.arange(len(sequence)) - first_tile[sequence]) * QUERY_TILE
         rows = start[:, None] + torch.arange(QUERY_TILE)
         inside = rows < borders[1:][sequence][:, None]
+        filled = (-(-inside.sum(1) // PRODUCT_QUERIES) * PRODUCT_QUERIES).tolist()
+        rows, inside = rows[:, : max(filled)], inside[:, : max(filled)]
         tile_positions = torch.where(inside, positions[rows.clamp(max=len(positions) - 1)], -1)
         block = page_tokens * max(1, BLOCK_TOKENS // page_tokens)
         oldest = torch.zeros_like(start) if window is None else (tile_positions[:, 0] - window + 1).clamp(min=0)
         first = oldest // block
-        count = int((tile_positions.amax(1) // block - first).max()) + 1
-        blocks = first[:, None] + torch.arange(count)
+        walked = (tile_positions.amax(1) // block - first + 1).tolist()
+        blocks = first[:, None] + torch.arange(max(walked))
         logical = blocks[..., None] * (block // page_tokens) + torch.arange(block // page_tokens)
         pages = tables[sequence[:, None, None], logical % tables.shape[1]]
         row = torch.arange(len(positions))
@@ -60,6 +68,8 @@ class QueryTiles:
             owner=first_tile[row_sequence] + within // QUERY_TILE,
             offset=within % QUERY_TILE,
             block_tokens=block,
+            filled=tuple(filled),
+            walked=tuple(walked),
         )
 
     def to(self, device: torch.device) -> QueryTiles:

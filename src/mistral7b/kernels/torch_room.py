@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mistral7b.kernels.interface import visible
 from mistral7b.kernels.packed import packed_attention
-from mistral7b.kernels.tiles import QUERY_TILE, QueryTiles
+from mistral7b.kernels.tiles import PRODUCT_QUERIES, QueryTiles
 
 # A finite stand-in for minus infinity: exp(masked - running maximum) is 0 and never NaN while a row has seen no key.
 _LOWEST = -1e30
-# Tiles attended at once: bounds the gathered keys at 16 blocks.
-_TILE_GROUP = 16
+# Bytes of keys gathered at once: what one core's cache holds, as they are read again for every product.
+_GATHERED_BYTES = 1 << 20
 
 
 class TorchKernels:
@@ -55,40 +57,63 @@ class TorchKernels:
         return packed_attention(q, k, v, positions, window)
 
     def paged_attention(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, window: int | None) -> Tensor:
-        group = [
-            _attend(q, k_pages, v_pages, tiles, slice(i, i + _TILE_GROUP), window) for i in range(0, len(tiles.rows), _TILE_GROUP)
-        ]
-        return torch.cat(group)[tiles.owner, tiles.offset].type_as(q)
+        heads, channels = q.shape[1:]
+        out = q.new_zeros((*tiles.rows.shape, heads, channels))
+        most = max(1, _GATHERED_BYTES // (tiles.block_tokens * k_pages.shape[2] * channels * 4))
+        for part in _groups(tiles.filled, most):
+            out[part, : tiles.filled[part.start]] = _attend(q, k_pages, v_pages, tiles, part, window).type_as(q)
+        return out[tiles.owner, tiles.offset]
+
+
+def _groups(filled: tuple[int, ...], most: int) -> Iterator[slice]:
+    """Runs of at most `most` tiles that hold equally many queries."""
+    start = 0
+    for end in range(1, len(filled) + 1):
+        if end == len(filled) or end - start == most or filled[end] != filled[start]:
+            yield slice(start, end)
+            start = end
 
 
 def _attend(q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, part: slice, window: int | None) -> Tensor:
-    """Attention of some tiles, `[tiles, Q, H, D]` in fp32: an online softmax over blocks, in the order of positions.
+    """Attention of some equally filled tiles, `[I, filled, H, D]` in fp32: an online softmax over blocks, by position.
 
     A block that a query does not see at all leaves its running sums as they were, bit for bit; so tiles may walk more
-    blocks than they need, and the keys they see are added up alike in every batch. Operands are made contiguous because
-    a matrix product may round otherwise for another layout, and one tile alone would be a view where several are a copy.
+    blocks than they need, and the keys they see are added up alike in every batch. Keys are gathered once a tile, but every
+    matrix product is of PRODUCT_QUERIES queries with contiguous operands: for another shape or layout it may round otherwise.
     """
     kv_heads, channels = k_pages.shape[2:]
-    positions, blocks, pages = tiles.positions[part], tiles.blocks[part], tiles.pages[part]
+    filled, walked = tiles.filled[part.start], max(tiles.walked[part])
+    positions, blocks, pages = tiles.positions[part, :filled], tiles.blocks[part], tiles.pages[part]
     per_kv = q.shape[1] // kv_heads
-    shape = (len(positions), QUERY_TILE, kv_heads, per_kv)
-    queries = q[tiles.rows[part]].float().view(*shape, channels).permute(0, 2, 1, 3, 4).flatten(2, 3)
-    queries = queries.contiguous() * channels**-0.5
+    shape = (len(positions), filled // PRODUCT_QUERIES, PRODUCT_QUERIES, kv_heads, per_kv, channels)
+    queries = q[tiles.rows[part, :filled]].float().view(shape).permute(1, 0, 3, 2, 4, 5).flatten(3, 4)
+    queries = queries.contiguous() * channels**-0.5  # [products, I, G, queries x heads, D]
+    query_positions = positions.view(shape[:3]).transpose(0, 1)[..., None]
     top = queries.new_full((*queries.shape[:-1], 1), _LOWEST)
     total, out = torch.zeros_like(top), torch.zeros_like(queries)
     within = torch.arange(tiles.block_tokens, device=q.device)
-    for step in range(blocks.shape[1]):
-        keys, values = (x[pages[:, step]].flatten(1, 2).float().transpose(1, 2).contiguous() for x in (k_pages, v_pages))
+    for step in range(walked):
+        keys, values = (_gathered(x, pages[:, step]) for x in (k_pages, v_pages))
         key_positions = blocks[:, step, None] * tiles.block_tokens + within
-        seen = visible(positions[:, :, None], key_positions[:, None], window).repeat_interleave(per_kv, 1)[:, None]
-        scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, float("-inf"))
+        seen = visible(query_positions, key_positions[:, None], window).repeat_interleave(per_kv, 2)[:, :, None]
+        scores = _products(queries, keys.transpose(-1, -2)).masked_fill(~seen, float("-inf"))
         # Weight 0 times what a page held before, perhaps another sequence's infinity, must be 0.
-        values = values.masked_fill(~seen.any(2)[..., None], 0.0)
+        values = values.masked_fill(~seen.any(3).any(0)[..., None], 0.0)
         higher = torch.maximum(top, scores.amax(-1, keepdim=True))
         fade, weights = torch.exp(top - higher), torch.exp(scores - higher)
         total = total * fade + weights.sum(-1, keepdim=True)
-        out = out * fade + weights @ values
+        out = out * fade + _products(weights, values)
         top = higher
     averaged: Tensor = out / total.clamp(min=torch.finfo(total.dtype).tiny)
-    by_query: Tensor = averaged.unflatten(2, (QUERY_TILE, per_kv)).permute(0, 2, 1, 3, 4)
-    return by_query.flatten(2, 3)
+    by_query: Tensor = averaged.unflatten(3, (PRODUCT_QUERIES, per_kv)).permute(1, 0, 3, 2, 4, 5)
+    return by_query.reshape(len(positions), filled, q.shape[1], channels)
+
+
+def _gathered(cache: Tensor, pages: Tensor) -> Tensor:
+    """One block of keys or values for each of I tiles, fp32 `[I, G, block, D]`, in memory in this order."""
+    return cache[pages].flatten(1, 2).transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+
+
+def _products(rows: Tensor, matrices: Tensor) -> Tensor:
+    """`rows` `[products, I, G, m, n]` times `matrices` `[I, G, n, k]`, one product after the other."""
+    return torch.stack([each @ matrices for each in rows])

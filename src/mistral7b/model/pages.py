@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,9 +35,11 @@ def cache_bytes(config: ModelConfig, tokens: int, number_bytes: float) -> int:
 
 
 class PagePool:
-    """Keys and values of all sequences: `k` and `v` `[layers, pages, P, KV heads, D]`, and the list of free pages.
+    """Keys and values of all sequences: `k` and `v` `[layers, pages, P, KV heads, D]`, and who holds which page.
 
-    Page 0 is never lent: a table entry of 0 stands for "no page here".
+    Page 0 is never lent: a table entry of 0 stands for "no page here". Several sequences may hold one page. A page may
+    carry a label, by which it is found again, even after its last holder gave it back, until it is needed for something
+    else; the page given back longest ago goes first, those without a label before all.
     """
 
     def __init__(
@@ -52,7 +57,10 @@ class PagePool:
         self.v = torch.empty(shape, dtype=dtype, device=device)
         self.page_tokens = page_tokens
         self.n_pages = n_pages
-        self._free = list(range(n_pages, 0, -1))
+        self._free = OrderedDict.fromkeys(range(1, n_pages + 1))
+        self._holders = [0] * (n_pages + 1)
+        self._label_of: dict[int, bytes] = {}
+        self._page_of: dict[bytes, int] = {}
 
     @property
     def n_free(self) -> int:
@@ -65,15 +73,56 @@ class PagePool:
         return 2 * self.k[:, 0].numel() * self.k.element_size()
 
     def take(self) -> int:
-        """A free page; raises OutOfPages."""
+        """A free page, without a label and held once; raises OutOfPages."""
         if not self._free:
             raise OutOfPages
-        return self._free.pop()
+        page, _ = self._free.popitem(last=False)
+        self.unlabel(page)
+        self._holders[page] = 1
+        return page
+
+    def hold(self, page: int) -> None:
+        """Be one more holder of `page`."""
+        self._free.pop(page, None)
+        self._holders[page] += 1
 
     def give_back(self, page: int) -> None:
-        """Return a page taken before."""
+        """Stop holding a page."""
         assert 0 < page <= self.n_pages, page
-        self._free.append(page)
+        assert self._holders[page] > 0, f"nobody holds page {page}"
+        self._holders[page] -= 1
+        if self._holders[page] == 0:
+            self._free[page] = None
+            if page not in self._label_of:
+                self._free.move_to_end(page, last=False)
+
+    def label(self, page: int, label: bytes) -> None:
+        """Let `find(label)` answer `page`, unless another page has that label."""
+        if label not in self._page_of and page not in self._label_of:
+            self._label_of[page] = label
+            self._page_of[label] = page
+
+    def unlabel(self, page: int) -> None:
+        """Take away the label of a page, if it has one."""
+        if page in self._label_of:
+            del self._page_of[self._label_of.pop(page)]
+
+    def find(self, label: bytes) -> int | None:
+        """The page that carries `label`, held by somebody or not."""
+        return self._page_of.get(label)
+
+    def writable(self, page: int) -> int:
+        """A page, held once and without a label, to write over in place of `page`, which the caller holds.
+
+        That is `page` itself if nobody else needs what it has. Else it is given back, and what it has is copied.
+        """
+        if self._holders[page] == 1 and (page not in self._label_of or not self._free):
+            self.unlabel(page)
+            return page
+        copy = self.take()
+        self.k[:, copy], self.v[:, copy] = self.k[:, page], self.v[:, page]
+        self.give_back(page)
+        return copy
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
         """Store k and v `[T, KV heads, D]` of one layer at flat `slots` `[T]` (page x P + offset)."""
@@ -95,8 +144,9 @@ class PageRing:
 
     Position i is written over position i - RP, which no query of its chunk sees any more. So with P dividing W and
     one-token steps, R = W / P and position i lies at i mod W, as in the paper. A page all of whose positions are out
-    of sight goes back to the pool; `table` then holds 0. A rejected draft needs no undoing: nothing that is still seen
-    was overwritten by it, and the next step writes its positions again.
+    of sight goes back to the pool; `table` then holds 0. A page that others may want is copied before it is written over.
+    A rejected draft needs no undoing: nothing that is still seen was overwritten by it, and the next step writes its
+    positions again.
     """
 
     def __init__(self, pool: PagePool, slots: int, window: int | None) -> None:
@@ -112,14 +162,28 @@ class PageRing:
         """Pages this sequence holds now."""
         return sum(page != NULL_PAGE for page in self.table)
 
+    def page(self, logical: int) -> int | None:
+        """The physical page that has logical page `logical`, or None if it has been let go."""
+        return self.table[logical % len(self.table)] if self._first <= logical < self._end else None
+
+    def adopt(self, pages: Sequence[int], end: int) -> None:
+        """Begin, fresh, with the held `pages` as the last logical pages before page `end`; positions go on behind them."""
+        assert self._end == 0, "only a fresh ring adopts pages"
+        self._first, self._end = end - len(pages), end
+        for logical, page in enumerate(pages, self._first):
+            self.pool.hold(page)
+            self.table[logical % len(self.table)] = page
+        if self.window is not None:
+            self._oldest_seen = max(0, end * self.pool.page_tokens - self.window + 1)
+
     def extend(self, end: int) -> None:
         """Hold a page for every position below `end`. Raises OutOfPages; what it took until then it keeps."""
         page_tokens, slots = self.pool.page_tokens, len(self.table)
         assert end - slots * page_tokens <= self._oldest_seen, "the chunk would overwrite keys that its queries see"
         while self._end * page_tokens < end:
             slot = self._end % slots
-            if self.table[slot] == NULL_PAGE:
-                self.table[slot] = self.pool.take()
+            page = self.table[slot]
+            self.table[slot] = self.pool.take() if page == NULL_PAGE else self.pool.writable(page)
             self._end += 1
             self._first = max(self._first, self._end - slots)
 
@@ -133,9 +197,9 @@ class PageRing:
             self._first += 1
 
     def release(self) -> None:
-        """Give everything back."""
-        for slot in range(len(self.table)):
-            self._give_back(slot)
+        """Give everything back, the newest page first: of what is kept for others, a beginning is worth most."""
+        for logical in range(self._end - 1, self._first - 1, -1):
+            self._give_back(logical % len(self.table))
         self._oldest_seen = self._first = self._end = 0
 
     def _give_back(self, slot: int) -> None:

@@ -152,6 +152,10 @@ class Transformer(nn.Module):
             x = layer(x, plan, index)
         return self.norm(x)  # type: ignore[no-any-return]
 
+    def logits(self, states: Tensor) -> Tensor:
+        """fp32 logits `[N, vocab]` of final normed `states` `[N, dim]`."""
+        return self.output(states).float()  # type: ignore[no-any-return]
+
     def forward(self, batch: TokenBatch, pool: PagePool | None = None) -> Tensor:
         """fp32 logits `[N, vocab]` of the rows in `batch.logit_rows`.
 
@@ -159,4 +163,4 @@ class Transformer(nn.Module):
         each sequence attends within itself and must begin at position 0.
         """
         rows = batch.logit_rows.to(self.device)
-        return self.output(self.hidden(batch, pool)[rows]).float()  # type: ignore[no-any-return]
+        return self.logits(self.hidden(batch, pool)[rows])
