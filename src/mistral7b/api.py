@@ -213,7 +213,7 @@ class LLM:
         for choice in range(params.n):
             request = Request.make(
                 ids, params, self.max_model_len, self.checkpoint.eos_ids, choice=choice, priority=priority,
-                leader=made[0].request if made else None,
+                leader=made[0].request if made and self.engine.prefix_caching else None,
                 constraint=constraint() if constraint is not None else None,
             )  # fmt: skip
             made.append(

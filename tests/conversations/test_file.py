@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mistral7b.conversations import Kept, load, save
@@ -253,11 +253,12 @@ def test_a_model_of_another_name_is_the_same_model(path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_full_disk_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")])
+def test_a_full_disk_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     save(path, kept(9), MODEL)
 
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr("mistral7b.conversations.file.save_file", full)

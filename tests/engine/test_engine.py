@@ -46,7 +46,7 @@ def grammar_of(chance: random.Random) -> Chain | None:
     return Chain(after, chance.randint(1, 20)) if chance.random() < 0.3 else None
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 16, None]), st.integers(24, 64), st.integers(1, 5),
     st.sampled_from([SMALL, WINDOWLESS]), st.booleans(),
@@ -154,3 +154,40 @@ def test_an_error_in_sampling_leaves_the_step_to_be_taken_again(monkeypatch: pyt
         alone = request(list(one.prompt), temperature=0, max_tokens=6, ignore_eos=True)
         run(engine(), alone)
         assert ids(one) == ids(alone)
+
+
+def test_a_step_that_breaks_off_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no memory for a state that is to be kept, in the step in which another request ends too."""
+    over = engine(seqs=2)
+    keeps, ends = (request([n, n + 1], temperature=0, max_tokens=1, ignore_eos=True) for n in (3, 9))
+    keeps.keep_state = True
+    over.add(keeps)
+    over.add(ends)
+    with monkeypatch.context() as patch:
+        patch.setattr("mistral7b.model.snapshot.take", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            over.step()
+    assert ends.finish_reason == "length"
+    over.cancel(ends)
+    assert over.idle
+    assert over.pool.n_free == over.pool.n_pages
+    check_books(over)
+
+
+def test_a_request_that_has_ended_writes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step is broken off between the end of one request and the token of the next, and taken again."""
+    free = request([5, 6, 7], temperature=0, max_tokens=20, ignore_eos=True)
+    run(engine(), free)
+    over = engine(seqs=2)
+    stops, other = (request([5, 6, 7], temperature=0, max_tokens=20, stop_token_ids=[last]) for last in (ids(free)[0], 1))
+    over.add(stops)
+    over.add(other)
+    with monkeypatch.context() as patch:
+        accept = Request.accept
+        patch.setattr(Request, "accept", lambda one, token: accept(one, token) if one is stops else pytest.fail("interrupted"))
+        with pytest.raises(pytest.fail.Exception):
+            over.step()
+    assert stops.finish_reason == "stop"
+    assert stops in over.step()
+    assert len(stops.output) == 1
+    assert over.scheduler.running == [other]

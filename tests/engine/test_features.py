@@ -46,6 +46,18 @@ def test_a_mask_shorter_than_the_vocabulary_forbids_the_rest() -> None:
     assert drawn == {1, 2}
 
 
+@pytest.mark.parametrize("temperature", [0, 5e-324, 1.0, 1.7e308])
+@pytest.mark.parametrize("penalty", [5e-324, 1.0, 1.7e308])
+def test_no_number_lets_in_what_may_not_come(temperature: float, penalty: float) -> None:
+    params = SamplingParams(temperature=temperature, repetition_penalty=penalty, logit_bias={3: 100.0})
+    logits = torch.tensor([2.0, -math.inf, 0.0, 3.0, -5.0])
+    counts = Counts.of(range(5), [3], 5, torch.device("cpu"))
+    for may in ([1], [2], [0, 1, 2]):
+        found = adjusted(logits, params, counts=counts, allowed=np.isin(np.arange(4), may), barred=[3])
+        kept = {sample(found, params, 1, position) for position in range(50)}
+        assert kept <= set(may)
+
+
 def test_min_p_is_a_share_of_the_likeliest() -> None:
     weights = (LOGITS - LOGITS.max()).exp()
     for min_p, kept in ((float(weights[2]) - 1e-4, {0, 2, 3}), (float(weights[2]) + 1e-4, {0, 3}), (1.0, {3})):
@@ -152,7 +164,7 @@ def test_logits_that_are_not_finite_end_the_request() -> None:
     assert (one.finish_reason, one.output) == ("not_finite", [])
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.integers(0, 99), st.integers(1, 60), st.sampled_from([SMALL, WINDOWLESS]), st.sampled_from([1, 4, 16]))
 def test_a_kept_state_goes_on_in_another_engine(seed: int, length: int, config: ModelConfig, page_tokens: int) -> None:
     first = request([5 + seed % 9, 6, 7], temperature=0.7, seed=seed, max_tokens=length, ignore_eos=True)
@@ -188,6 +200,14 @@ def test_requests_put_off_lose_nothing() -> None:
         alone = request(list(one.prompt), temperature=0.8, seed=one.params.seed, max_tokens=50, ignore_eos=True)
         run(engine(config=WINDOWLESS), alone)
         assert one.output == alone.output
+
+
+def test_what_was_put_off_tells_of_its_prompt_alone_what_was_cached() -> None:
+    asked = [request([n, n + 1] * 4, **GREEDY, max_tokens=60) for n in range(5, 11)]
+    over = engine(30, config=WINDOWLESS, seqs=6)
+    run(over, *asked)
+    assert over.stats.preemptions > 0
+    assert [one.cached for one in asked] == [0] * 6
 
 
 def test_drafts_save_steps_and_change_nothing() -> None:

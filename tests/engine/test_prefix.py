@@ -115,7 +115,17 @@ def test_choices_of_one_prompt_compute_it_once() -> None:
     assert over.stats.prompt_tokens == 33 + 1 + 1
 
 
-@settings(max_examples=40)
+def test_choices_that_must_read_their_prompt_do_not_wait_for_the_first() -> None:
+    over = engine(chunk=8)
+    first, other = (request(numbers(33), **GREEDY, max_tokens=3, prompt_logprobs=1) for _ in range(2))
+    other.leader = first
+    over.add(first)
+    over.add(other)
+    over.step()
+    assert over.scheduler.running == [first, other]
+
+
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 5, 16]), st.integers(9, 40), st.sampled_from([1, 2, 4, 8]))
 def test_warm_is_cold_over_many_turns(seed: int, chunk: int, pages: int, page_tokens: int) -> None:
     """Conversations that fork, wrap the ring and drive each other's pages out."""

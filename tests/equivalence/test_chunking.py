@@ -56,7 +56,7 @@ def _drive(crowd: Crowd, chunk: int, random: Random) -> None:
             crowd.leave(member)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     window=WINDOWS,
     page_tokens=PAGES,

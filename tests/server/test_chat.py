@@ -183,7 +183,7 @@ LONG = [{"role": "user", "content": "word " * 2000}]
         ({"frobnicate": 1}, 400, "frobnicate", "not supported"),
         ({"store": True}, 400, "store", "False"),
         ({"functions": []}, 400, "functions", "not supported"),
-        ({"session_id": "abc"}, 400, "session_id", "not supported"),
+        ({"session_id": "abc"}, 400, "session_id", "keeps no sessions"),
         ({"temperature": "1"}, 400, "temperature", "number"),
         ({"temperature": True}, 400, "temperature", "number"),
         ({"temperature": -1}, 400, "temperature", "0"),

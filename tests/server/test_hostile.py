@@ -7,8 +7,17 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel, ValidationError
 
+from mistral7b import LLM
+from mistral7b.errors import CheckpointError
+from mistral7b.server.protocol.chat import ChatRequest
+from mistral7b.server.protocol.completions import CompletionRequest
+from mistral7b.server.protocol.embeddings import EmbeddingsRequest
+from mistral7b.server.protocol.moderations import ModerationsRequest
+from mistral7b.server.protocol.tokens import DetokenizeRequest, TokenizeRequest
 from tests.server.conftest import House
+from tests.server.running import TLS
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 PATHS = (CHAT, TEXT, "/v1/embeddings", "/v1/moderations", "/tokenize", "/detokenize", "/apply-template")
@@ -17,7 +26,7 @@ HUGE = "9" * 5000
 
 
 def put(house: House, path: str, body: bytes, kind: str = "application/json") -> httpx.Response:
-    return httpx.post(house.url + path, content=body, headers={"Content-Type": kind}, timeout=60)
+    return httpx.post(house.url + path, content=body, headers={"Content-Type": kind}, timeout=60, verify=TLS)
 
 
 def refused(answer: httpx.Response, *statuses: int) -> str:
@@ -137,13 +146,77 @@ def test_text_that_no_utf8_can_spell(house: House) -> None:
         refused(put(house, path, body.encode()))
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/nothing", "/%00", "/../../etc/passwd", "/v1/models/%2e%2e", "/docs"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/nothing",
+        "/%00",
+        "/../../etc/passwd",
+        "/v1/models/%2e%2e",
+        "/docs",
+        "/health/",
+        "/v1/completions/",
+    ],
+)
 def test_paths_that_lead_nowhere(house: House, path: str) -> None:
     for method in ("GET", "POST", "DELETE", "PUT"):
-        refused(httpx.request(method, house.url + path), 404, 405)
+        refused(httpx.request(method, house.url + path, verify=TLS), 404, 405)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
 @pytest.mark.parametrize("path", PATHS)
 def test_other_methods(house: House, path: str, method: str) -> None:
-    refused(httpx.request(method, house.url + path, content=b'{"prompt": "x"}'), 405)
+    refused(httpx.request(method, house.url + path, content=b'{"prompt": "x"}', verify=TLS), 405)
+
+
+MANY = 2000
+WRONG: list[tuple[type[BaseModel], dict[str, Any]]] = [
+    (ChatRequest, {"messages": [1] * MANY}), (ChatRequest, {"messages": HI, "tools": [1] * MANY}),
+    (ChatRequest, {"messages": HI, "stop": [1] * MANY}), (ChatRequest, {"messages": HI, "modalities": ["x"] * MANY}),
+    (ChatRequest, {"messages": HI, "stop_token_ids": ["x"] * MANY}), (ChatRequest, {"messages": HI, "guided_choice": [1] * MANY}),
+    (ChatRequest, {"messages": HI, "structured_outputs": {"choice": [1] * MANY}}),
+    (ChatRequest, {"messages": HI, "logit_bias": {f"x{i}": "x" for i in range(MANY)}}),
+    (ChatRequest, {"messages": HI, **{f"x{i}": 1 for i in range(MANY)}}),
+    (ChatRequest, {"messages": HI, "stream": True, "stream_options": {f"x{i}": 1 for i in range(MANY)}}),
+    (CompletionRequest, {"prompt": [None] * MANY}), (CompletionRequest, {"prompt": [[-1] * MANY] * 9}),
+    (EmbeddingsRequest, {"input": [None] * MANY}), (ModerationsRequest, {"input": [1] * MANY}),
+    (TokenizeRequest, {"messages": [1] * MANY}), (DetokenizeRequest, {"tokens": [-1] * MANY}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "body"), WRONG, ids=lambda value: str(value)[:60])
+def test_many_mistakes_cost_no_more_than_one(kind: type[BaseModel], body: dict[str, Any]) -> None:
+    """An error noted for each of two million items takes half a minute, and gigabytes."""
+    with pytest.raises(ValidationError) as refusal:
+        kind.model_validate(body)
+    assert refusal.value.error_count() <= 4, "one for each form the field may have"
+
+
+def test_more_answers_than_any_queue_has_room_for(house: House) -> None:
+    """A 429 would have the client come back for ever."""
+    message = refused(house.post(TEXT, prompt=["x", "y"], n=16), 400)
+    assert "32" in message
+    assert "20" in message
+    for path in ("/v1/embeddings", "/v1/moderations"):
+        refused(house.post(path, input=["x"] * 21), 400)
+
+
+def test_a_grammar_that_cannot_be_is_told_of_by_its_field(house: House) -> None:
+    for name, grammar in (("guided_regex", "("), ("guided_json", {"type": 7}), ("structured_outputs", {"regex": "("})):
+        for path, prompt in ((TEXT, {"prompt": "x"}), (CHAT, {"messages": HI})):
+            answer = house.post(path, **prompt, **{name: grammar})
+            assert refused(answer, 400).startswith(name)
+            assert answer.json()["error"]["param"] == name
+
+
+def test_an_error_of_ours_names_no_file(house: House, llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise CheckpointError("/secret/model.safetensors is damaged")
+
+    monkeypatch.setattr(llm, "prepare", broken)
+    answer = house.post(TEXT, prompt="x")
+    refused(answer, 500)
+    assert "secret" not in answer.text

@@ -80,3 +80,9 @@ def test_errors(client: Mistral) -> None:
         client.chat.complete(**asked(prompt_mode="reasoning"))
     assert told.value.status_code == 400
     assert "prompt_mode" in told.value.body
+
+
+def test_embeddings(client: Mistral) -> None:
+    answer = client.embeddings.create(model="tiny", inputs=["a dog", "a cat"])
+    assert [one.index for one in answer.data] == [0, 1]
+    assert answer.id

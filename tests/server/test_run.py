@@ -19,7 +19,7 @@ from mistral7b.errors import RequestError, StoreError
 from mistral7b.server import logs
 from mistral7b.server.listen import listen, tls_context
 from mistral7b.server.run import serve
-from mistral7b.server.settings import Settings, read_api_keys
+from mistral7b.server.settings import ModelOptions, Settings, read_api_keys
 from tests.cli.subprocesses import python
 from tests.server.served import Served, error_of, read_all, served
 
@@ -49,6 +49,14 @@ def quick() -> Iterator[Served]:
 def test_settings_that_make_no_sense(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(RequestError, match=said):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_clients_are_not_told_where_the_model_lies(tmp_path: Path) -> None:
+    for name, told in (
+        (str(tmp_path), tmp_path.name), ("tiny", "tiny"), ("mistralai/Mistral-7B-v0.1", "mistralai/Mistral-7B-v0.1"),
+        (f"{tmp_path}/gone/..", f"{tmp_path}/gone/.."), ("\0", "\0"),
+    ):  # fmt: skip
+        assert Settings(model=ModelOptions(name=name)).names == (told,)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +292,14 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_quiet")
+def test_a_folder_of_sessions_that_is_none_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
+    def load() -> NoReturn:
+        pytest.fail("a model may take minutes")
+
+    with pytest.raises(StoreError, match="is not a folder"):
+        serve(Settings(port=0, session_dir=tmp_path / "none"), load)
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_server() -> None:
     told: list[int] = []
 

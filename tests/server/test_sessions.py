@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from mistral7b import LLM
+from mistral7b.conversations import Kept, SessionStore
 from mistral7b.server.metrics import Metrics
 from mistral7b.server.settings import Settings
 from mistral7b.server.state import State
@@ -139,3 +142,27 @@ def test_an_answer_sent_back_with_a_clients_nulls_is_the_same(tmp_path: Path) ->
         messages[-1] |= {"tool_calls": None, "name": None}
         answer = talk(house, messages, QUESTIONS[1], session_id="s")
         assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] > 60
+
+
+def test_a_name_is_held_until_its_save_has_ended_whoever_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saving, may_end = threading.Event(), threading.Event()
+    save = SessionStore.save
+
+    def slow(store: SessionStore, name: str, kept: Kept) -> None:
+        saving.set()
+        may_end.wait(10)
+        save(store, name, kept)
+
+    with restarted(tmp_path) as house:
+        monkeypatch.setattr(SessionStore, "save", slow)
+        body = {"messages": [{"role": "user", "content": "x"}], "session_id": "s", "max_tokens": 2}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{house.url}/v1/chat/completions", json=body, timeout=0.5)
+        assert saving.wait(10)
+        for _ in range(5):
+            assert ask(house, body["messages"], session_id="s").status_code == 409  # type: ignore[arg-type]
+        may_end.set()
+        for _ in range(200):
+            if (again := ask(house, body["messages"], session_id="s", max_tokens=2)).status_code == 200:  # type: ignore[arg-type]
+                break
+        assert again.status_code == 200

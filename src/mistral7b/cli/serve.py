@@ -23,6 +23,8 @@ EXAMPLES = examples(
 )
 _ADDRESS, _ACCESS, _LOAD, _DRAFTS = "Address", "Access", "Load", "Drafts"
 _ONE_THREAD_BELOW = 100_000_000  # parameters; see docs/numbers.md
+# What keeps a stream moving beside long prompts where a thousand tokens take seconds; longer forwards gain a CPU nothing.
+_CPU_BATCH = 512
 
 
 def serve(
@@ -72,8 +74,8 @@ def serve(
                           rich_help_panel=_LOAD)
     ] = 16,
     max_num_batched_tokens: Annotated[
-        int | None, typer.Option("--max-num-batched-tokens", metavar="N", help="Tokens in one forward of the model, at most.",
-                                 rich_help_panel=_LOAD)
+        int | None, typer.Option("--max-num-batched-tokens", metavar="N", help="Tokens in one forward of the model, at most: a "
+                                 "stream waits so long for others' prompts; default: 512 on a CPU.", rich_help_panel=_LOAD)
     ] = None,
     enable_prefix_caching: Annotated[
         bool, typer.Option("--enable-prefix-caching/--no-enable-prefix-caching", help="Compute what prompts share only once.",
@@ -100,8 +102,8 @@ def serve(
                                  rich_help_panel=_DRAFTS)
     ] = None,
     num_speculative_tokens: Annotated[
-        int, typer.Option("--num-speculative-tokens", metavar="N", help="Tokens guessed at a time, at most.", show_default=True,
-                          rich_help_panel=_DRAFTS)
+        int, typer.Option("--num-speculative-tokens", metavar="N", help="Tokens guessed at a time, at most; 0: none.",
+                          show_default=True, min=0, rich_help_panel=_DRAFTS)
     ] = 7,
     model: options.Model = "tiny",
     dtype: options.Dtype = "auto",
@@ -137,15 +139,18 @@ def load(settings: Settings) -> LLM:
     import torch
 
     from mistral7b.api import LLM
+    from mistral7b.loading import pick_device
     from mistral7b.store.names import resolve
 
     asked = settings.model
+    most = asked.max_num_batched_tokens or (_CPU_BATCH if pick_device(asked.device).type == "cpu" else None)
     draft = None if asked.draft_model is None else resolve(asked.draft_model, offline=settings.offline)
     llm = LLM(
         resolve(asked.name, offline=settings.offline), dtype=asked.dtype, device=asked.device,
         max_model_len=asked.max_model_len, max_num_seqs=asked.max_num_seqs,
-        max_num_batched_tokens=asked.max_num_batched_tokens, enable_prefix_caching=asked.enable_prefix_caching,
-        draft_model=draft, num_speculative_tokens=asked.num_speculative_tokens, variant=asked.variant, force=asked.force,
+        max_num_batched_tokens=most, enable_prefix_caching=asked.enable_prefix_caching, draft_model=draft,
+        speculative=asked.num_speculative_tokens > 0, num_speculative_tokens=max(1, asked.num_speculative_tokens),
+        variant=asked.variant, force=asked.force,
     )  # fmt: skip
     if llm.checkpoint.config.n_params < _ONE_THREAD_BELOW:
         torch.set_num_threads(1)

@@ -6,7 +6,7 @@ from mistral7b.conversations.file import check_place, save
 from mistral7b.conversations.fingerprint import Fingerprint
 from mistral7b.conversations.kept import Kept
 from mistral7b.conversations.reading import load
-from mistral7b.conversations.sessions import SessionStore
+from mistral7b.conversations.sessions import SessionStore, check_folder
 from mistral7b.conversations.turns import Prompt, answered, prompt
 
-__all__ = ["Fingerprint", "Kept", "Prompt", "SessionStore", "answered", "check_place", "load", "prompt", "save"]
+__all__ = ["Fingerprint", "Kept", "Prompt", "SessionStore", "answered", "check_folder", "check_place", "load", "prompt", "save"]

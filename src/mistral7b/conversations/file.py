@@ -61,7 +61,10 @@ def save(path: Path, kept: Kept, model: Fingerprint) -> None:
         tensors |= {"k": kept.state.k.contiguous(), "v": kept.state.v.contiguous()}
     needs = sum(tensor.nbytes for tensor in tensors.values()) + len(words.encode()) + _HEADER_ROOM
     with aside(path, needs=needs, folder=False, force=True) as made:
-        save_file(tensors, made, metadata={"format": _FORMAT, "version": _VERSION, "conversation": words})
+        try:
+            save_file(tensors, made, metadata={"format": _FORMAT, "version": _VERSION, "conversation": words})
+        except SafetensorError as error:  # what the library makes of a full disk
+            raise OSError(str(error)) from None
         made.chmod(0o600)  # some versions of the library make it so, others leave it to the umask
     _sweep(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -18,16 +19,23 @@ from mistral7b.errors import RequestError, StoreError
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+def check_folder(folder: Path) -> None:
+    """Raises StoreError, one line, if no conversations can be kept in `folder`: to be asked before a model is loaded."""
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is not a folder; make it first")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise StoreError(f"{folder} cannot be written by this user; change its permissions, or name another folder")
+
+
 class SessionStore:
     """Conversations with `model` in `folder`, under names of 1 to 64 of A-Z, a-z, 0-9, _ and -.
 
     Any thread may call anything here; `load`, `save` and `delete` belong inside `hold`. Two processes do not know of each
-    other: the turn saved last stays. Raises StoreError if `folder` is none.
+    other: the turn saved last stays. Raises what `check_folder` raises.
     """
 
     def __init__(self, folder: Path, model: Fingerprint) -> None:
-        if not folder.is_dir():
-            raise StoreError(f"{folder} is not a folder; make it first")
+        check_folder(folder)
         self._folder = folder
         self._model = model
         self._locks: dict[str, tuple[threading.Lock, int]] = {}  # a name that is held or waited for: (its lock, by how many)

@@ -56,7 +56,7 @@ class Turn:
     @property
     def decides(self) -> bool:
         """True if the next token follows from this step."""
-        return self.end == self.request.length < self.request.max_len
+        return self.request.finish_reason is None and self.end == self.request.length < self.request.max_len
 
 
 class Engine:
@@ -109,8 +109,8 @@ class Engine:
 
     def cancel(self, request: Request) -> None:
         """End a request now and give its pages back; one that has ended stays as it is."""
-        if request.finish_reason is None:
-            request.finish_reason = "cancelled"
+        request.finish_reason = request.finish_reason or "cancelled"
+        if request in self.scheduler:  # or it has left
             self._leave(request)
 
     @property
@@ -135,9 +135,9 @@ class Engine:
         logits = self.model.logits(torch.cat([rows for _, rows in deciding])) if deciding else states[0][:0]
         for turn, rows in zip(turns, states, strict=True):
             self._read_prompt(turn, rows)
+        finite = iter(logits.amax(-1).isfinite().tolist())
         for (turn, rows), found in zip(deciding, logits.split([len(rows) for _, rows in deciding]), strict=True):
-            assert len(rows) == len(found)
-            self._decide(turn, found)
+            self._decide(turn, found, [next(finite) for _ in rows])
         self.stats.steps += 1
         if self.drafts is not None:
             self.drafts.measured(len(turns), len(batch.ids), time.perf_counter() - began)
@@ -165,9 +165,11 @@ class Engine:
             pages, n = find_prefix(self.pool, request, self.window)
             request.ring.adopt(pages, n)
             request.labelled = n
-            request.cached = request.computed = n * self.pool.page_tokens
+            request.computed = n * self.pool.page_tokens
+            if not request.output:  # one that was put off finds, besides, what it wrote itself
+                request.cached = request.computed
             self.stats.looked_up_tokens += request.length
-            self.stats.cached_tokens += request.cached
+            self.stats.cached_tokens += request.computed
         if request.params.penalised and request.counts is None:
             written = [sampled.id for sampled in request.output]
             request.counts = Counts.of(request.prompt, written, self.model.config.vocab_size, self.model.device)
@@ -230,10 +232,10 @@ class Engine:
                 for row, id in zip(self.model.logits(inside[part : part + _PROMPT_ROWS]), ids[part:], strict=False):
                     turn.prompt_logprobs.append(report(row, id, top))
 
-    def _decide(self, turn: Turn, logits: Tensor) -> None:
-        """Take the next token from the first row of `logits` `[1 + drafts, V]`, and one more a row while drafts are right."""
+    def _decide(self, turn: Turn, logits: Tensor, finite: Sequence[bool]) -> None:
+        """Take the next token from the first row of `logits` `[1 + drafts, V]`, and one more a row while drafts are right.
+        Nothing is taken from a row that is not `finite`."""
         request = turn.request
-        finite = logits.amax(-1).isfinite().tolist()
         for place, row in enumerate(logits):
             if not finite[place]:
                 request.finish_reason = "not_finite"
@@ -294,12 +296,15 @@ class Engine:
         if self.drafts is not None:
             self.drafts.leave(request)
         self.stats.finished += 1
-        if request.ring is not None:
+        request.counts = None  # as large as the vocabulary
+        ring, request.ring = request.ring, None
+        if ring is None:
+            return
+        try:
             if request.keep_state and request.computed:
-                ids = request.ids(0, request.computed)
-                request.state = snapshot.take(self.pool, request.ring, ids, self.window)
-            request.ring.release()
-            request.ring = None
+                request.state = snapshot.take(self.pool, ring, request.ids(0, request.computed), self.window)
+        finally:
+            ring.release()
 
 
 def _forced(request: Request) -> list[int]:

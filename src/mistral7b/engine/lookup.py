@@ -121,7 +121,7 @@ class Lookup:
     How fast an answer comes can tell whether a similar one was given before; `corpus_ids=0` keeps requests apart.
     """
 
-    def __init__(self, corpus_ids: int = 200_000) -> None:
+    def __init__(self, corpus_ids: int = 32_768) -> None:
         self.corpus_ids = corpus_ids
         self._corpus = Occurrences()
         self._lengths: deque[int] = deque()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -58,7 +58,7 @@ class SamplingParams:
             raise RequestError(f"top_p must be above 0 and at most 1, not {self.top_p!r}")
         self._check_integer("top_k", self.top_k, 0)
         _check_number("min_p", self.min_p, 0, 1)
-        if not (_is_number(self.repetition_penalty) and 0 < self.repetition_penalty < math.inf):
+        if not (_is_number(self.repetition_penalty) and self.repetition_penalty > 0):
             raise RequestError(f"repetition_penalty must be a number above 0, not {self.repetition_penalty!r}")
         _check_number("presence_penalty", self.presence_penalty, -2, 2)
         _check_number("frequency_penalty", self.frequency_penalty, -2, 2)
@@ -102,10 +102,11 @@ class SamplingParams:
 
 
 def _check_number(name: str, value: object, low: float, high: float | None = None) -> None:
-    if not (_is_number(value) and low <= value < math.inf and (high is None or value <= high)):
+    if not (_is_number(value) and low <= value and (high is None or value <= high)):
         limits = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise RequestError(f"{name} must be a number {limits}, not {value!r}")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """True for a finite number, an integer only if a float can be that large."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

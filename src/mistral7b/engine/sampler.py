@@ -12,8 +12,10 @@ from torch import Tensor
 
 from mistral7b.engine.params import SamplingParams
 
-# A finite stand-in for minus infinity: an id that may not come is less likely than any that may, whatever its bias.
-_FORBIDDEN = -3e38
+# Finite stand-ins for minus infinity: an id that may not come is less likely than the least likely that may.
+_FORBIDDEN, _LEAST = -3e38, -1e38
+# Hotter makes no difference to what may come, and would let in what may not.
+_HOTTEST = 1e30
 # Ids sorted at first for top-p: nearly always enough, at a tenth of what sorting a whole vocabulary costs.
 _HEAD = 512
 
@@ -63,6 +65,8 @@ def adjusted(
         ids = torch.tensor(list(params.logit_bias), device=logits.device)
         bias = torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype, device=logits.device)
         logits = logits.index_add(0, ids, bias)
+    if barred or allowed is not None:
+        logits = logits.clamp(min=_LEAST)
     if barred:
         logits = logits.index_fill(0, torch.tensor(list(barred), device=logits.device), _FORBIDDEN)
     if allowed is not None:
@@ -75,7 +79,8 @@ def adjusted(
 def _penalised(logits: Tensor, params: SamplingParams, counts: Counts) -> Tensor:
     if params.repetition_penalty != 1:
         weaker = torch.where(logits > 0, logits / params.repetition_penalty, logits * params.repetition_penalty)
-        logits = torch.where(counts.prompt | (counts.output > 0), weaker, logits)
+        # A penalty beyond fp32 takes a logit of 0 to none at all, and others to infinity.
+        logits = torch.where(counts.prompt | (counts.output > 0), weaker.nan_to_num(), logits)
     return logits - params.frequency_penalty * counts.output - params.presence_penalty * (counts.output > 0)
 
 
@@ -102,13 +107,15 @@ def _draw(logits: Tensor, params: SamplingParams, seed: int, position: int) -> i
     """Invert the cumulative distribution over the ids, in their order, at one uniform number."""
     wide = logits.double().cpu().numpy()
     with np.errstate(over="ignore", under="ignore"):  # far below the first at a tiny temperature: weight 0
-        weights = np.exp((wide - wide.max()) / params.temperature)
-    weights[weights < params.min_p] = 0.0
+        weights = np.exp((wide - wide.max()) / min(params.temperature, _HOTTEST))
+    if params.min_p > 0:
+        weights[weights < params.min_p] = 0.0
     if 0 < params.top_k < len(weights) or params.top_p < 1:
         weights = _truncated(weights, params)
     cumulative = np.cumsum(weights)
-    mark = uniform(seed, position) * cumulative[-1]
-    return min(int(np.searchsorted(cumulative, mark, side="right")), int(np.flatnonzero(weights)[-1]))
+    place = int(np.searchsorted(cumulative, uniform(seed, position) * cumulative[-1], side="right"))
+    # The product may round up to the whole, and no place is behind that.
+    return place if place < len(weights) else int(np.flatnonzero(weights)[-1])
 
 
 def _truncated(weights: NDArray[np.float64], params: SamplingParams) -> NDArray[np.float64]:

@@ -47,6 +47,10 @@ class Scheduler:
         """Pages that no running request has a claim to."""
         return self.n_pages - sum(self._claims.values())
 
+    def __contains__(self, request: Request) -> bool:
+        """True while a request runs or waits."""
+        return request in self._rank
+
     def add(self, request: Request) -> None:
         """Queue a request; one that could never be admitted is the caller's mistake."""
         assert self.pages_needed(request, request.max_len) <= self.n_pages, "the pool is smaller than this request"
@@ -109,9 +113,11 @@ class Scheduler:
         return shares
 
     def _follows(self, request: Request) -> bool:
-        """True while the request waits for its leader's prompt."""
+        """True while the request waits for its leader's prompt, unless it must read its own anyway."""
         leader = request.leader
-        return leader is not None and leader in self._rank and leader.computed < len(leader.prompt)
+        if leader is None or request.reads_prompt:
+            return False
+        return leader in self._rank and leader.computed < len(leader.prompt)
 
     def _put_off(self, request: Request) -> None:
         self.running.remove(request)

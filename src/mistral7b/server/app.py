@@ -14,7 +14,11 @@ from mistral7b.server.state import State
 
 def create_routes(state: State) -> FastAPI:
     """The routes alone, without keys, limits and logs; `/openapi.json` describes them."""
-    app = FastAPI(title="mistral7b", version=__version__, docs_url=None, redoc_url=None, responses=handlers.RESPONSES)
+    # Without redirects of /health/ to /health: they would name whatever host the client said it asked.
+    app = FastAPI(
+        title="mistral7b", version=__version__, docs_url=None, redoc_url=None, responses=handlers.RESPONSES,
+        redirect_slashes=False,
+    )  # fmt: skip
     app.state.house = state
     handlers.install(app)
     for room in (chat, completions, models, embeddings, moderations, tokens, health):

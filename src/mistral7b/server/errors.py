@@ -75,6 +75,14 @@ class QueueFull(ApiError):
         super().__init__(429, message, code="queue_full", headers={"Retry-After": "1"})
 
 
+class TooMany(ApiError):
+    """More than this server could ever take at once, however long the client waited; 400."""
+
+    def __init__(self, count: int, most: int) -> None:
+        message = f"the request asks for {count:,} answers, and this server takes at most {most:,} at once; send several requests"
+        super().__init__(400, message, code="too_many_answers")
+
+
 class TimedOut(ApiError):
     """A request's deadline; 408, told not to be sent again by itself: it would only take as long once more."""
 
@@ -91,10 +99,11 @@ class Internal(ApiError):
 
 
 def from_house(error: Mistral7BError) -> ApiError:
-    """A user error of the house as an answer: what was wrong with the request is a 400, anything else ours."""
+    """A user error of the house as an answer: what was wrong with the request is a 400; anything else is ours, and may name
+    files of this machine, which are for the log."""
     if isinstance(error, RequestError | ChatError | TokenizerError):
         return ApiError(400, str(error), param="messages" if isinstance(error, ChatError) else None)
-    return Internal(str(error))
+    return Internal()
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from mistral7b.errors import Mistral7BError
 from mistral7b.server.errors import ApiError, BadField, Internal, from_house
 
+_log = logging.getLogger(__name__)
 _KEY = re.compile(r"[a-z_]+|[0-9]+")
 
 
@@ -46,7 +48,10 @@ def install(app: FastAPI) -> None:
 
     async def house(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Mistral7BError)
-        return from_house(error).response
+        answer = from_house(error)
+        if answer.status >= 500:
+            _log.error("a request failed: %s", error)
+        return answer.response
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

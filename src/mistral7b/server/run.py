@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from mistral7b.api import LLM
+from mistral7b.conversations import check_folder
 from mistral7b.server import logs
 from mistral7b.server.app import create_app
 from mistral7b.server.connection import GuardedConnection, guarded
@@ -43,10 +44,13 @@ def serve(
     """Serve until SIGTERM or SIGINT; then refuse what comes (503), answer what has begun, and return.
 
     `load` runs in a thread once the socket listens; /health says 503 until it returns. `listening` is told the settings, with
-    the port that was taken; `loaded` the model. Raises RequestError for a host, port or certificate that cannot be used, and,
-    after closing down, whatever `load` raised. A second signal ends the process at once, with 128 + its number.
+    the port that was taken; `loaded` the model. Raises RequestError for a host, port or certificate that cannot be used,
+    StoreError for a folder of sessions, and, after closing down, whatever `load` raised. A second signal ends the process at
+    once, with 128 + its number.
     """
     context = tls_context(settings)
+    if settings.session_dir is not None:
+        check_folder(settings.session_dir)
     with listen(settings.host, settings.port) as door:
         settings = replace(settings, port=door.getsockname()[1])
         if settings.offline:
@@ -160,7 +164,7 @@ class Loader(threading.Thread):
             self._state.metrics.watch(llm.engine, lambda: Queues(worker.n_running, worker.n_waiting))
             worker.start()
             self._state.worker, self._state.llm = worker, llm
-            _ = self._state.sessions  # a folder that is none is told now, not to the first who asks
+            _ = self._state.sessions  # the fingerprint of a large model takes a moment: not the first client's
             self._loaded(llm)
         except BaseException as error:  # noqa: BLE001 it is raised again on the main thread
             self.error = error

@@ -75,7 +75,14 @@ class SessionTurn:
         except (Mistral7BError, OSError) as error:
             _log.error("session %s could not be saved: %s", self._name, error)
             told = "the answer is whole, but the session could not be saved; the one before it stands"
-            raise ApiError(507, told, type="server_error", param="session_id", code="session_not_saved") from None
+            raise ApiError(
+                507,
+                told,
+                type="server_error",
+                param="session_id",
+                code="session_not_saved",
+                headers={"x-should-retry": "false"},
+            ) from None
 
     def close(self) -> None:
         """Let go of the name; any number of times."""

@@ -30,13 +30,22 @@ class ModelOptions:
     variant: str | None = None
     force: bool = False
 
+    @property
+    def public_name(self) -> str:
+        """What clients are told of `name`: of a path only its last part. The rest is about this machine."""
+        try:
+            path = Path(self.name).expanduser()
+            return path.resolve().name if path.exists() else self.name
+        except (OSError, RuntimeError, ValueError):  # a name that no file system could hold
+            return self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything a server is told. Times are seconds, sizes bytes. Raises RequestError for values that make no sense.
 
     No `api_keys` means that everybody who reaches the port may ask. `served_model_name`: the names clients may use, the first
-    one is what answers carry; none given: the model's own. `request_timeout_s` None: no deadline.
+    one is what answers carry; none given: `public_name`. `request_timeout_s` None: no deadline.
     """
 
     host: str = "127.0.0.1"
@@ -85,7 +94,7 @@ class Settings:
     @property
     def names(self) -> tuple[str, ...]:
         """The names under which clients ask for the model, at least one."""
-        return self.served_model_name or (self.model.name,)
+        return self.served_model_name or (self.model.public_name,)
 
     @property
     def url(self) -> str:

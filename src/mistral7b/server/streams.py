@@ -66,9 +66,10 @@ async def unless_gone(request: Request, ticket: Ticket, answer: Awaitable[T]) ->
             return working.result()
         raise ApiError(499, "the client closed the connection")
     finally:
-        working.cancel()
-        leaving.cancel()
         ticket.cancel()
+        leaving.cancel()
+        # Not cut off: it ends with its ticket, or once the session that it is saving is saved.
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 def dumps(content: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mistral7b.api import LLM
 from mistral7b.completion import Completion
-from mistral7b.server.errors import Draining, QueueFull
+from mistral7b.server.errors import Draining, QueueFull, TooMany
 from mistral7b.server.stepper import Stepper
 from mistral7b.server.ticket import Event, Ticket
 
@@ -61,11 +61,17 @@ class Worker:
         """Requests accepted that hold none yet."""
         return max(0, self._accepted - self.n_running)
 
+    def check(self, count: int) -> None:
+        """Raises TooMany for a ticket of `count` completions, if no queue could be empty enough for it."""
+        if count > self._most:
+            raise TooMany(count, self._most)
+
     def submit(self, completions: Sequence[Completion], *, deadline: float | None) -> Ticket:
         """Queue `completions`, all or none; call it in an event loop. `deadline` is a time of `time.monotonic`.
 
-        Raises Draining once the server is shutting down, and QueueFull while too many wait.
+        Raises Draining once the server is shutting down, QueueFull while too many wait, and what `check` raises.
         """
+        self.check(len(completions))
         ticket = Ticket(completions, self._cancel, deadline)
         with self._changed:
             if self.draining or self._stopping:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mistral7b.server.errors import BadField
-from mistral7b.server.protocol.common import Strict, Text
+from mistral7b.server.protocol.common import Listed, Strict, Text
 from mistral7b.server.protocol.sampling import Sampling
 from mistral7b.tokens.structured import StructuredOutput
 
@@ -54,12 +54,12 @@ class ChatRequest(Sampling):
     Fields whose only accepted value is their default are those that this server has nothing else to offer for.
     """
 
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: Listed[dict[str, Any]] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=0, le=2**31 - 1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Listed[dict[str, Any]] | None = None
     tool_choice: Literal["none", "auto", "required", "any"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     safe_prompt: bool | None = None
@@ -67,7 +67,7 @@ class ChatRequest(Sampling):
 
     store: Literal[False] | None = None
     service_tier: Literal["auto", "default"] | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Listed[Literal["text"]] | None = None
 
     @model_validator(mode="after")
     def _fitting(self) -> ChatRequest:

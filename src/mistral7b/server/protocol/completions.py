@@ -7,16 +7,16 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from mistral7b.server.errors import BadField
-from mistral7b.server.protocol.common import Id
+from mistral7b.server.protocol.common import Id, Listed
 from mistral7b.server.protocol.sampling import Sampling
 
-Ids = Annotated[list[Id], Field(min_length=1)]
+Ids = Annotated[Listed[Id], Field(min_length=1)]
 
 
 class CompletionRequest(Sampling):
     """`prompt` is text, ids, or a list of either. `best_of` must be `n`: every completion that is made is sent."""
 
-    prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | Annotated[list[Ids], Field(min_length=1)]
+    prompt: str | Ids | Annotated[Listed[str], Field(min_length=1)] | Annotated[Listed[Ids], Field(min_length=1)]
     echo: bool | None = None
     best_of: int | None = Field(None, ge=1)
     logprobs: int | None = Field(None, ge=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -11,16 +12,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mistral7b.server.errors import BadField
-from mistral7b.server.protocol.common import Id, Strict, Text
+from mistral7b.server.protocol.common import Id, Listed, Strict, Text
 
-Ids = Annotated[list[Id], Field(min_length=1)]
+Ids = Annotated[Listed[Id], Field(min_length=1)]
 Format = Literal["float", "base64"]
 
 
 class EmbeddingsRequest(Strict):
     """`input`: a text, texts, the ids of one, or the ids of several."""
 
-    input: Text | Ids | Annotated[list[Text], Field(min_length=1)] | Annotated[list[Ids], Field(min_length=1)]
+    input: Text | Ids | Annotated[Listed[Text], Field(min_length=1)] | Annotated[Listed[Ids], Field(min_length=1)]
     model: str | None = None
     encoding_format: Format | None = None
     dimensions: int | None = None
@@ -38,10 +39,10 @@ class EmbeddingsRequest(Strict):
 
 
 def embeddings_response(model: str, vectors: Sequence[NDArray[np.float32]], format: Format, n_tokens: int) -> dict[str, Any]:
-    """OpenAI's answer: one object a vector, in order; base64 is of little-endian float32."""
+    """OpenAI's answer, with the id that Mistral's has: one object a vector, in order; base64 is of little-endian float32."""
     data = [{"object": "embedding", "index": index, "embedding": _spell(v, format)} for index, v in enumerate(vectors)]
     usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
-    return {"object": "list", "data": data, "model": model, "usage": usage}
+    return {"id": f"embd-{secrets.token_hex(16)}", "object": "list", "data": data, "model": model, "usage": usage}
 
 
 def _spell(vector: NDArray[np.float32], format: Format) -> str | list[float]:

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mistral7b.server.errors import BadField
-from mistral7b.server.protocol.common import Strict, Text
+from mistral7b.server.protocol.common import Listed, Strict, Text
 from mistral7b.tokens.guardrail import CATEGORIES
 
 
 class ModerationsRequest(Strict):
     """`input`: a text, or texts, each judged on its own."""
 
-    input: Text | Annotated[list[Text], Field(min_length=1)]
+    input: Text | Annotated[Listed[Text], Field(min_length=1)]
     model: str | None = None
 
     def inputs(self, *, most: int) -> list[str]:

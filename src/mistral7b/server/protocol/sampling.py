@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError
 from mistral7b.server.errors import BadField
-from mistral7b.server.protocol.common import Id, Strict, Text
+from mistral7b.server.protocol.common import Id, Listed, Strict, Text
 from mistral7b.server.protocol.structured import StructuredOutputs
 from mistral7b.server.settings import Settings
 from mistral7b.tokens.structured import StructuredOutput
+
+_MOST_BIASES = 1024
 
 
 class StreamOptions(Strict):
@@ -36,11 +38,11 @@ class Sampling(Strict):
     n: int | None = Field(None, ge=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    stop: Text | list[Text] | None = None
+    stop: Text | Listed[Text] | None = None
     max_tokens: int | None = Field(None, ge=0, le=2**31 - 1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=1024)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     random_seed: int | None = Field(None, ge=0, le=2**63 - 1)
     user: str | None = None
@@ -48,7 +50,7 @@ class Sampling(Strict):
     top_k: int | None = Field(None, ge=-1, le=2**31 - 1)
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0)
-    stop_token_ids: list[Id] | None = Field(None, max_length=1024)
+    stop_token_ids: Listed[Id] | None = Field(None, max_length=1024)
     min_tokens: int | None = Field(None, ge=0, le=2**31 - 1)
     ignore_eos: bool | None = None
     prompt_logprobs: int | None = Field(None, ge=0)
@@ -56,9 +58,16 @@ class Sampling(Strict):
     structured_outputs: StructuredOutputs | None = None
     guided_json: dict[str, Any] | None = None
     guided_regex: Text | None = None
-    guided_choice: list[Text] | None = Field(None, min_length=1)
+    guided_choice: Listed[Text] | None = Field(None, min_length=1)
     guided_grammar: Text | None = None
     return_token_ids: bool | None = None
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _few_biases(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > _MOST_BIASES:  # before each of them is looked at
+            raise ValueError(f"{len(given):,} biases are more than the {_MOST_BIASES:,} this server takes")
+        return given
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +99,12 @@ class Sampling(Strict):
         if self.guided_grammar is not None:
             found.append(StructuredOutput("grammar", self.guided_grammar))
         return found
+
+    @property
+    def grammar_field(self) -> str | None:
+        """The field beside response_format that a grammar was asked for with."""
+        names = ("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
+        return next((name for name in names if getattr(self, name) is not None), None)
 
     def params(self, *, max_tokens: int | None, logprobs: int | None, prompt_logprobs: int | None = None) -> SamplingParams:
         """The engine's parameters; raises BadField with the name of the first that makes no sense."""
@@ -123,8 +138,10 @@ class Sampling(Strict):
 
     def refused(self, error: RequestError, otherwise: str) -> BadField:
         """`error` as an answer. The errors of the house begin with the field that they are about, if it is one of ours."""
-        name = str(error).split(" ", 1)[0].rstrip(":")
-        return BadField(name if name in type(self).model_fields else otherwise, str(error), code="invalid_value")
+        told, name = str(error), str(error).split(" ", 1)[0].rstrip(":")
+        if name == "response_format" and (asked := self.grammar_field) is not None:
+            told, name = told.replace(name, asked, 1), asked
+        return BadField(name if name in type(self).model_fields else otherwise, told, code="invalid_value")
 
     def check(self, settings: Settings) -> None:
         """Raises BadField for a request of more than this server gives to one client."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mistral7b.server.protocol.common import Strict, Text
+from mistral7b.server.protocol.common import Listed, Strict, Text
 from mistral7b.tokens.structured import StructuredOutput
 
 
@@ -16,7 +16,7 @@ class StructuredOutputs(Strict):
     json_: dict[str, Any] | None = Field(None, alias="json")
     json_object: Literal[True] | None = None
     regex: Text | None = None
-    choice: list[Text] | None = Field(None, min_length=1)
+    choice: Listed[Text] | None = Field(None, min_length=1)
     grammar: Text | None = None
 
     @model_validator(mode="after")

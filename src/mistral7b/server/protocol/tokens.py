@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mistral7b.server.protocol.common import Id, Strict
+from mistral7b.server.protocol.common import Id, Listed, Strict
 
 
 class Conversation(Strict):
     """A chat that is to be rendered and not answered; always up to where the reply begins, which is all a template can do."""
 
     model: str | None = None
-    messages: list[dict[str, Any]] = Field(min_length=1)
-    tools: list[dict[str, Any]] | None = None
+    messages: Listed[dict[str, Any]] = Field(min_length=1)
+    tools: Listed[dict[str, Any]] | None = None
     safe_prompt: bool | None = None
     add_generation_prompt: Literal[True] | None = None
 
@@ -25,8 +25,8 @@ class TokenizeRequest(Strict):
     model: str | None = None
     prompt: str | None = None
     add_special_tokens: bool | None = None
-    messages: list[dict[str, Any]] | None = Field(None, min_length=1)
-    tools: list[dict[str, Any]] | None = None
+    messages: Listed[dict[str, Any]] | None = Field(None, min_length=1)
+    tools: Listed[dict[str, Any]] | None = None
     safe_prompt: bool | None = None
     add_generation_prompt: Literal[True] | None = None
     return_token_strs: bool | None = None
@@ -53,4 +53,4 @@ class DetokenizeRequest(Strict):
     """Ids whose text is wanted."""
 
     model: str | None = None
-    tokens: list[Id]
+    tokens: Listed[Id]

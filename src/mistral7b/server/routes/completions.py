@@ -32,6 +32,7 @@ async def completions(body: CompletionRequest, request: Request, state: Annotate
     llm = state.model
     name = state.served(body.model)
     _check(body, state.settings)
+    state.engine.check(len(body.prompts) * (body.n or 1))  # before so many are prepared
     groups = await run_in_threadpool(lambda: [prepare(llm, body, prompt) for prompt in body.prompts])
     echoes = [_echo(llm, group[0]) if body.echo else None for group in groups]
     made = [completion for group in groups for completion in group]

@@ -32,6 +32,7 @@ async def embed(asked: EmbeddingsRequest, state: Annotated[State, Depends(house)
     """One vector an input. `encoding_format` base64 carries the same float32 numbers in a third of the bytes."""
     name, llm = state.served(asked.model), state.model
     inputs = asked.inputs(dim=llm.model.config.dim, most=state.settings.max_inputs)
+    state.engine.check(len(inputs))
     # Beside the loop: long texts take a while to encode.
     completions = await asyncio.to_thread(
         lambda: [Completion(llm.embed_request(_ids(state, one)), llm.tokenizer) for one in inputs]

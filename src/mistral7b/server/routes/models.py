@@ -29,7 +29,7 @@ def _card(state: State, name: str) -> dict[str, Any]:
     llm = state.model
     return model_card(
         name,
-        root=state.settings.model.name,
+        root=state.settings.model.public_name,
         created=state.created,
         max_model_len=llm.max_model_len,
         chat=llm.tokenizer is not None,

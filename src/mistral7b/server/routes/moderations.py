@@ -38,6 +38,7 @@ async def moderate(asked: ModerationsRequest, state: Annotated[State, Depends(ho
     """One result a text: `flagged` if it falls into a category, and into which."""
     name, record = state.served(asked.model), record_of(request.scope)
     inputs = asked.inputs(most=state.settings.max_inputs)
+    state.engine.check(len(inputs))
     # Beside the loop: rendering and grammars take a while where the texts are long.
     completions = await asyncio.to_thread(lambda: [_question(state, text) for text in inputs])
     record.prompt(sum(len(completion.request.prompt) for completion in completions))
