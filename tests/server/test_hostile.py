@@ -220,3 +220,11 @@ def test_an_error_of_ours_names_no_file(house: House, llm: LLM, monkeypatch: pyt
     answer = house.post(TEXT, prompt="x")
     refused(answer, 500)
     assert "secret" not in answer.text
+
+
+def test_a_grammar_that_fails_while_it_is_followed_is_the_requests_fault(house: House) -> None:
+    """It compiles, and is too complex only once the text has gone some way."""
+    body = {"prompt": "x", "guided_regex": "(x{1,90}){1,90}", "min_tokens": 300, "max_tokens": 310, "temperature": 0}
+    answer = httpx.post(house.url + TEXT, json=body, timeout=60, verify=TLS)
+    assert refused(answer, 400).startswith("structured output: ")
+    assert answer.json()["error"]["code"] == "grammar_failed"

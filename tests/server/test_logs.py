@@ -48,6 +48,7 @@ async def generating(scope: Scope, receive: Receive, send: Send) -> None:
     """As a route that generates two choices of three tokens."""
     record = record_of(scope)
     record.prompt(7)
+    record.user = "u-1"
     record.started()
     for _ in range(3):
         record.token(2)
@@ -64,7 +65,7 @@ def test_one_line_a_request(lines: Lines) -> None:
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "level": "info", "event": "request", "request_id": answer.headers[ID_HEADER], "method": "POST", "path": "/v1/completions",
-        "status": 200, "prompt_tokens": 7, "completion_tokens": 6, "finish_reasons": ["stop", "length"], "key": 2,
+        "status": 200, "prompt_tokens": 7, "completion_tokens": 6, "finish_reasons": ["stop", "length"], "key": 2, "user": "u-1",
     }  # fmt: skip
 
 

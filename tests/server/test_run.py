@@ -239,7 +239,8 @@ def test_a_client_that_asks_first_is_told_before_it_sends(quick: Served) -> None
      b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx",
      HEAD + b"Content-Length: -1\r\n\r\n", HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
      HEAD + b"X: " + b"a" * 100_000 + b"\r\n\r\n", HEAD + b"X: y\r\n" * 20_000 + b"\r\n",
-     HEAD + b"Transfer-Encoding: gzip\r\n\r\n"],
+     HEAD + b"Transfer-Encoding: gzip\r\n\r\n",
+     HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"],
 )  # fmt: skip
 def test_what_is_no_http(quick: Served, sent: bytes) -> None:
     status, error = error_of(quick.exchange(sent))

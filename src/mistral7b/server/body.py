@@ -34,6 +34,11 @@ class BodyLimit:
             return
         limits = self.settings
         too_large = f"the body is larger than the {limits.max_body_bytes:,} bytes this server takes; send less"
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            # A proxy before us may go by the other one, and take what we read as a body for a request (RFC 9112, 6.1).
+            message = "the request has both Content-Length and Transfer-Encoding; send one of them"
+            await answer(send, ApiError(400, message, code="invalid_http"), close=True)
+            return
         if _declared(scope) > limits.max_body_bytes:
             await refuse(scope, receive, send, ApiError(413, too_large, code="body_too_large"))
             return

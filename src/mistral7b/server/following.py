@@ -33,6 +33,7 @@ async def answer(
     *,
     prompts: int,
     stream: bool,
+    user: str | None,
     ended: Callable[[], None] = lambda: None,
 ) -> Response:
     """Run `completions` and send what `reply` makes of them. Raises QueueFull, Draining and what ends a ticket.
@@ -41,6 +42,7 @@ async def answer(
     """
     ticket = state.engine.submit(completions, deadline=state.deadline)
     record = record_of(request.scope)
+    record.user = user
     for first in completions[:: len(completions) // prompts]:
         record.prompt(len(first.request.prompt))
     events = _recorded(ticket, record)

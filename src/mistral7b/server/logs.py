@@ -43,6 +43,7 @@ class Record:
     queue_s: float | None = None  # from arrival to the first step
     first_token: float | None = None
     last_token: float | None = None
+    user: str | None = None  # whom the client says it asks for
     body: str | None = None  # with --log-prompts
 
     def prompt(self, tokens: int) -> None:
@@ -79,6 +80,7 @@ class Record:
             "completion_tokens": self.completion_tokens or None,
             "finish_reasons": self.finish_reasons or None,
             "key": self.key,
+            "user": self.user,
             "body": self.body,
         }
         return {name: value for name, value in said.items() if value is not None}

@@ -127,6 +127,9 @@ def _event(index: int, completion: Completion) -> Event:
     if completion.request.finish_reason == "not_finite":
         raise Internal("the model gave numbers that are not finite; its weights or its dtype cannot be computed with")
     if completion.request.finish_reason == "error":
+        told = completion.request.error or ""
+        if completion.request.constraint is not None and told.startswith("structured output: "):
+            raise ApiError(400, told, param="structured_outputs", code="grammar_failed")
         raise Internal()
     return Event(
         index=index,

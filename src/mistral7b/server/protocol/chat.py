@@ -82,7 +82,18 @@ class ChatRequest(Sampling):
         forced = isinstance(self.tool_choice, NamedTool) or self.tool_choice in ("required", "any")
         if forced and not self.tools:
             raise BadField("tool_choice", "tool_choice forces a call, and there are no tools")
+        if self.parallel_tool_calls is not None and not self.tools:
+            raise BadField("parallel_tool_calls", "parallel_tool_calls says how tools are called, and there are no tools")
+        if forced and self._formed:
+            raise BadField("tool_choice", "tool_choice forces a call, which leaves no text for a grammar to form; leave one out")
         return self
+
+    @property
+    def _formed(self) -> bool:
+        """Whether the answer's text is bound to a grammar."""
+        named = (self.structured_outputs, self.guided_json, self.guided_regex, self.guided_choice, self.guided_grammar)
+        formatted = self.response_format is not None and self.response_format.type != "text"
+        return formatted or any(one is not None for one in named)
 
     def grammars(self) -> list[StructuredOutput]:
         """Every grammar that the request asks for."""

@@ -25,7 +25,7 @@ class EmbeddingsRequest(Strict):
     model: str | None = None
     encoding_format: Format | None = None
     dimensions: int | None = None
-    user: str | None = None
+    user: str | None = Field(None, max_length=256)
 
     def inputs(self, *, dim: int, most: int) -> list[str | list[int]]:
         """One or several, each a text or ids. Raises BadField for more than `most`, or for `dimensions` that are not `dim`."""

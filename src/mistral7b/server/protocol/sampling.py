@@ -29,7 +29,8 @@ class StreamOptions(Strict):
 class Sampling(Strict):
     """The fields that say how tokens are chosen and how the answer is sent; null is what leaving a field out is.
 
-    Names and defaults are OpenAI's; `random_seed` is Mistral's name of `seed`; those from `top_k` on are vLLM's extensions.
+    Names and defaults are OpenAI's; `random_seed` is Mistral's name of `seed`, and `user` goes to the log; those from `top_k` on
+    are vLLM's extensions.
     """
 
     model: str | None = None
@@ -45,7 +46,7 @@ class Sampling(Strict):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     random_seed: int | None = Field(None, ge=0, le=2**63 - 1)
-    user: str | None = None
+    user: str | None = Field(None, max_length=256)
 
     top_k: int | None = Field(None, ge=-1, le=2**31 - 1)
     min_p: float | None = Field(None, ge=0, le=1)

@@ -51,7 +51,7 @@ async def chat_completions(body: ChatRequest, request: Request, state: Annotated
         envelope = Envelope("chatcmpl", name, state.fingerprint)
         keep = partial(turn.keep, llm, state.engine) if turn is not None else None
         reply = ChatReply(body, envelope, completions, Namer(llm.tokenizer), keep)
-        return await answer(state, request, completions, reply, prompts=1, stream=bool(body.stream), ended=ended)
+        return await answer(state, request, completions, reply, prompts=1, stream=bool(body.stream), user=body.user, ended=ended)
     except BaseException:
         ended()
         raise

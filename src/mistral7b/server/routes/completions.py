@@ -37,7 +37,7 @@ async def completions(body: CompletionRequest, request: Request, state: Annotate
     echoes = [_echo(llm, group[0]) if body.echo else None for group in groups]
     made = [completion for group in groups for completion in group]
     reply = CompletionReply(body, Envelope("cmpl", name, state.fingerprint), made, llm.tokenizer, echoes)
-    return await answer(state, request, made, reply, prompts=len(groups), stream=bool(body.stream))
+    return await answer(state, request, made, reply, prompts=len(groups), stream=bool(body.stream), user=body.user)
 
 
 def prepare(llm: LLM, body: CompletionRequest, prompt: str | list[int]) -> list[Completion]:

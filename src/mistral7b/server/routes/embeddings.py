@@ -38,7 +38,9 @@ async def embed(asked: EmbeddingsRequest, state: Annotated[State, Depends(house)
         lambda: [Completion(llm.embed_request(_ids(state, one)), llm.tokenizer) for one in inputs]
     )
     n_tokens = sum(len(completion.request.prompt) for completion in completions)
-    record_of(request.scope).prompt(n_tokens)
+    record = record_of(request.scope)
+    record.user = asked.user
+    record.prompt(n_tokens)
     ticket = state.engine.submit(completions, deadline=state.deadline)
     await unless_gone(request, ticket, _done(ticket))
     vectors = [_mean(llm, completion) for completion in completions]
