@@ -234,7 +234,7 @@ class LLM:
         ids = checked_ids(ids, self.model.config.vocab_size)
         check_room(len(ids), self.max_model_len, answer=False)
         request = Request.make(ids, SamplingParams(temperature=0, max_tokens=0), self.max_model_len, ())
-        request.pooled = torch.zeros(self.model.config.dim, device=self.model.device)
+        request.pooled = torch.zeros(self.model.config.dim, dtype=torch.float64, device=self.model.device)
         return request
 
     def _begins(self, context_ids: Sequence[int]) -> bool:

@@ -145,7 +145,7 @@ def test_an_error_in_sampling_leaves_the_step_to_be_taken_again(monkeypatch: pyt
         over.add(one)
     over.step()
     with monkeypatch.context() as patch:
-        patch.setattr("mistral7b.engine.engine.sample", lambda *_: pytest.fail("interrupted"))
+        patch.setattr("mistral7b.engine.turn.sample", lambda *_: pytest.fail("interrupted"))
         with pytest.raises(pytest.fail.Exception):
             over.step()
     while not over.idle:

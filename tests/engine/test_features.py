@@ -108,10 +108,14 @@ def test_a_prompt_can_be_read_without_an_answer() -> None:
 def test_pooled_states_are_their_sum(chunk: int) -> None:
     prompt = [5, 6, 7, 8, 9] * 7
     one = request(prompt, **GREEDY, max_tokens=0)
-    one.pooled = torch.zeros(SMALL.dim)
+    one.pooled = torch.zeros(SMALL.dim, dtype=torch.float64)
     run(engine(chunk=chunk), one, request([1, 2, 3], **GREEDY, max_tokens=9))
     states = network().hidden(TokenBatch.pack([Span(prompt)]))
-    torch.testing.assert_close(one.pooled, states.sum(0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(one.pooled, states.double().sum(0), atol=1e-3, rtol=0)
+    alone = request(prompt, **GREEDY, max_tokens=0)
+    alone.pooled = torch.zeros(SMALL.dim, dtype=torch.float64)
+    run(engine(), alone)
+    assert alone.pooled.float().equal(one.pooled.float())
 
 
 @settings(max_examples=30)

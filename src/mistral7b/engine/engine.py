@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mistral7b.engine.drafts import Drafts
 from mistral7b.engine.prefix import find_prefix, label_pages
 from mistral7b.engine.request import Request
-from mistral7b.engine.sampler import Counts, Sampled, adjusted, report, sample
+from mistral7b.engine.sampler import Counts, report
 from mistral7b.engine.scheduler import Scheduler
 from mistral7b.engine.stats import EngineStats
+from mistral7b.engine.turn import Turn, forced_ids
 from mistral7b.model import snapshot
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import PagePool, PageRing, ring_slots
@@ -26,37 +25,6 @@ DEFAULT_CHUNK = 4096
 DEFAULT_DRAFT = 7
 # Rows of a prompt whose logits are held at once: 32 MiB of fp32 at 32,768 ids.
 _PROMPT_ROWS = 256
-
-
-@dataclass
-class Turn:
-    """One request's part of a step: its known ids from `start` on, then `drafts`, of which the first `forced` are certain.
-
-    What comes of it is kept here until the whole step has been computed: `gained` tokens, the sum of the states of the
-    prompt's part, and the log-probabilities of the ids after it.
-    """
-
-    request: Request
-    tokens: int
-    drafts: list[int] = field(default_factory=list)
-    forced: int = 0
-    gained: int = 0
-    pooled: Tensor | None = None
-    prompt_logprobs: list[Sampled] = field(default_factory=list)
-
-    @property
-    def start(self) -> int:
-        return self.request.computed
-
-    @property
-    def end(self) -> int:
-        """One past the last known id."""
-        return self.start + self.tokens
-
-    @property
-    def decides(self) -> bool:
-        """True if the next token follows from this step."""
-        return self.request.finish_reason is None and self.end == self.request.length < self.request.max_len
 
 
 class Engine:
@@ -137,7 +105,7 @@ class Engine:
             self._read_prompt(turn, rows)
         finite = iter(logits.amax(-1).isfinite().tolist())
         for (turn, rows), found in zip(deciding, logits.split([len(rows) for _, rows in deciding]), strict=True):
-            self._decide(turn, found, [next(finite) for _ in rows])
+            turn.decide(found, [next(finite) for _ in rows])
         self.stats.steps += 1
         if self.drafts is not None:
             self.drafts.measured(len(turns), len(batch.ids), time.perf_counter() - began)
@@ -194,7 +162,7 @@ class Engine:
             if not (turn.decides and request.decoding):
                 continue
             room = max(0, min(self.chunk - 1, request.max_len - request.length - 1, left))
-            forced = _forced(request)[:room]
+            forced = forced_ids(request)[:room]
             if forced and self._try(turn, forced):
                 turn.forced = len(forced)
                 left -= len(forced)
@@ -224,44 +192,13 @@ class Engine:
         request, prompt = turn.request, turn.request.prompt
         inside = states[: max(0, min(turn.tokens, len(prompt) - turn.start))]
         if request.pooled is not None:
-            turn.pooled = inside.float().sum(0)
+            turn.pooled = inside.double().sum(0)  # so that chunks of another size round alike
         top = request.params.prompt_logprobs
         if top is not None:
             ids = prompt[turn.start + 1 : turn.start + 1 + len(inside)]
             for part in range(0, len(ids), _PROMPT_ROWS):
                 for row, id in zip(self.model.logits(inside[part : part + _PROMPT_ROWS]), ids[part:], strict=False):
                     turn.prompt_logprobs.append(report(row, id, top))
-
-    def _decide(self, turn: Turn, logits: Tensor, finite: Sequence[bool]) -> None:
-        """Take the next token from the first row of `logits` `[1 + drafts, V]`, and one more a row while drafts are right.
-        Nothing is taken from a row that is not `finite`."""
-        request = turn.request
-        for place, row in enumerate(logits):
-            if not finite[place]:
-                request.finish_reason = "not_finite"
-                return
-            try:
-                request.accept(self._choose(request, row, turn.drafts[place] if place < turn.forced else None))
-            except Exception as error:  # noqa: BLE001 one request's grammar must not end the others
-                request.finish_reason, request.error = "error", " ".join(str(error).split()) or type(error).__name__
-                return
-            turn.gained += 1
-            guessed = place < len(turn.drafts) and turn.drafts[place] == request.output[-1].id
-            if request.finish_reason is not None or not guessed:
-                return
-
-    def _choose(self, request: Request, row: Tensor, forced: int | None) -> Sampled:
-        """The request's next token from its logits `[V]`: `forced` if there is no choice."""
-        if forced is None:
-            barred = request.barred()
-            allowed = request.constraint.mask() if request.constraint is not None else None
-            if allowed is not None and not allowed.any():
-                raise ValueError("the grammar lets nothing follow")
-            if allowed is not None and set(np.flatnonzero(allowed)[: len(barred) + 1]) <= set(barred):
-                barred = ()  # where a grammar leaves nothing but the end, it has come
-            fit = adjusted(row, request.params, counts=request.counts, allowed=allowed, barred=barred)
-            forced = sample(fit, request.params, request.seed, request.length)
-        return report(row, forced, request.params.logprobs)
 
     def _commit(self, turn: Turn) -> bool:
         """Count what was computed and keep it for others; True if the request got a token or ended."""
@@ -305,11 +242,3 @@ class Engine:
                 request.state = snapshot.take(self.pool, ring, request.ids(0, request.computed), self.window)
         finally:
             ring.release()
-
-
-def _forced(request: Request) -> list[int]:
-    """The ids a grammar forces next; what is wrong with it will show when it is asked for its mask."""
-    try:
-        return request.constraint.forced() if request.constraint is not None else []
-    except Exception:  # noqa: BLE001
-        return []

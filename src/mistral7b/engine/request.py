@@ -27,7 +27,7 @@ class Request:
     waits until the prompt of its `leader` is in the cache, where it will find it. `salt` keeps cached prefixes apart that
     equal ids do not make equal (an adapter, a tenant). `constraint` binds the output to a grammar. `state` is, on arrival,
     the cache of the first ids of the prompt, saved by an earlier request; with `keep_state` it is left there at the end.
-    `pooled`, where it is given as zeros `[dim]`, gathers the sum of the final normed states of the prompt.
+    `pooled`, where it is given as fp64 zeros `[dim]`, gathers the sum of the final normed states of the prompt.
 
     The engine fills in the rest: `ring` while the request holds pages, `cached` positions that it did not have to compute,
     and the `error` that a request of finish_reason "error" met.
