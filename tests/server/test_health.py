@@ -112,3 +112,12 @@ def test_paths_that_are_not_here_are_one_route_to_the_metrics(state: State) -> N
             get(running, f"/{number}")
         routes = {line for line in get(running, "/metrics").text.splitlines() if line.startswith("mistral7b_requests_total{")}
     assert len(routes) == 1
+
+
+def test_an_engine_that_has_ended_is_told_of(state: State, llm: LLM) -> None:
+    state.llm = llm
+    with served(state.settings, state=state) as running:
+        assert get(running, "/health").status_code == 200
+        assert state.worker is not None
+        state.worker.stop()
+        assert (get(running, "/health").status_code, get(running, "/ping").json()) == (503, {"status": "stopped"})

@@ -48,8 +48,13 @@ class Worker:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        if self._thread.is_alive():
+        if self.alive:
             self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
 
     @property
     def n_running(self) -> int:

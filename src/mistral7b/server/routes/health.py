@@ -17,11 +17,14 @@ _RETRY = {"Retry-After": "2"}
 
 @router.get("/health")
 async def health(state: Annotated[State, Depends(house)]) -> JSONResponse:
-    """200 {"status": "ok"} while requests are taken; 503 with "loading" before that and "draining" after it."""
+    """200 {"status": "ok"} while requests are taken; 503 with "loading" before that, "draining" after it, and "stopped" should
+    the engine's thread ever end: whoever watches should then start the server anew."""
     if state.drain.closing:
         return JSONResponse({"status": "draining"}, 503, _RETRY)
     if not state.ready:
         return JSONResponse({"status": "loading"}, 503, _RETRY)
+    if not state.engine.alive:
+        return JSONResponse({"status": "stopped"}, 503, _RETRY)
     return JSONResponse({"status": "ok"})
 
 
