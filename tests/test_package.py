@@ -11,7 +11,7 @@ import mistral7b.api
 
 
 def test_public_names_are_those_of_the_api() -> None:
-    for name in ("LLM", "SamplingParams", "load"):
+    for name in ("LLM", "SamplingParams", "StructuredOutput", "load"):
         assert getattr(mistral7b, name) is getattr(mistral7b.api, name)
 
 

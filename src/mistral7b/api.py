@@ -38,13 +38,24 @@ from mistral7b.outputs import CompletionOutput, Delta, Logprob, RequestOutput
 from mistral7b.prompts import as_prompts, check_room, checked_ids, length_notes
 from mistral7b.store.names import resolve
 from mistral7b.tokens import chat, guardrail
+from mistral7b.tokens.structured import StructuredOutput
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.variants import TokenizerVersion
 
 if TYPE_CHECKING:  # llguidance is loaded when a grammar is first asked for
     from mistral7b.grammar.grammars import Grammars
 
-__all__ = ["LLM", "CompletionOutput", "Delta", "Loaded", "Logprob", "RequestOutput", "SamplingParams", "load"]
+__all__ = [
+    "LLM",
+    "CompletionOutput",
+    "Delta",
+    "Loaded",
+    "Logprob",
+    "RequestOutput",
+    "SamplingParams",
+    "StructuredOutput",
+    "load",
+]
 
 
 class LLM:
