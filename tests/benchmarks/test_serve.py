@@ -309,7 +309,6 @@ def test_it_runs_as_a_script() -> None:
 
 
 def test_a_chart(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     with serving(StandIn()) as server:
         assert serve.main(["--url", server.url, "--chart", str(tmp_path / "chart.png"), *BASE]) == 0
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
