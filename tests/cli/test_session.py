@@ -129,6 +129,7 @@ def test_too_long_a_conversation_says_so_and_goes_on(capsys: pytest.CaptureFixtu
 
 def test_ctrl_c_stops_the_reply_and_keeps_what_came(capsys: pytest.CaptureFixture[str]) -> None:
     # The first Ctrl-C lets the token in work finish: here the first word, of which there is one more to come.
+    before = signal.getsignal(signal.SIGINT)
     llm = Scripted("a b c d", "fine")
     session = Session(chat_of(llm, quiet=False), Conversation(), keyboard("hello", "again"))
     words = 0
@@ -145,7 +146,7 @@ def test_ctrl_c_stops_the_reply_and_keeps_what_came(capsys: pytest.CaptureFixtur
     assert said(session.conversation) == [("user", "hello"), ("assistant", "a b "), ("user", "again"), ("assistant", "fine")]
     assert llm.cancelled == 1
     assert "finish reason: stopped" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_second_ctrl_c_insists(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,11 +167,12 @@ def test_ctrl_c_at_the_prompt_clears_the_line() -> None:
 
 
 def test_stoppable_gives_the_handler_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
     with stoppable() as stopped:
         assert not stopped()
         signal.raise_signal(signal.SIGINT)
         assert stopped()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_tool_calls_wait_for_their_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
