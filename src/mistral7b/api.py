@@ -14,10 +14,7 @@ from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.load import Progress
 from mistral7b.completion import Completion, gather
 from mistral7b.engine.constraint import Constraint
-from mistral7b.engine.draft_model import DEFAULT_CATCH_UP, DraftModel, check_pair
-from mistral7b.engine.drafts import Drafts, PricedDrafter
 from mistral7b.engine.engine import DEFAULT_CHUNK, DEFAULT_DRAFT, Engine
-from mistral7b.engine.lookup import Lookup
 from mistral7b.engine.params import SamplingParams
 from mistral7b.engine.request import Request
 from mistral7b.errors import ChatError, NumericError, RequestError, TokenizerError
@@ -28,6 +25,7 @@ from mistral7b.loading import (
     context_length,
     load,
     load_checkpoint,
+    make_drafts,
     make_pool,
     pick_device,
     pick_dtype,
@@ -35,9 +33,9 @@ from mistral7b.loading import (
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, ring_slots
 from mistral7b.outputs import CompletionOutput, Delta, Logprob, RequestOutput
-from mistral7b.prompts import as_prompts, check_room, checked_ids, length_notes
+from mistral7b.prompts import as_prompts, check_params, check_room, checked_ids, length_notes
 from mistral7b.store.names import resolve
-from mistral7b.tokens import chat, guardrail
+from mistral7b.tokens import chat
 from mistral7b.tokens.structured import StructuredOutput
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.variants import TokenizerVersion
@@ -114,7 +112,9 @@ class LLM:
             chunk=chunk,
             max_num_batched_tokens=max_num_batched_tokens,
             prefix_caching=enable_prefix_caching,
-            drafts=self._drafts(draft_model, max_num_seqs, num_speculative_tokens, place) if speculative else None,
+            drafts=make_drafts(loaded, draft_model, max_num_seqs, num_speculative_tokens, self.max_model_len)
+            if speculative
+            else None,
             num_draft_tokens=num_speculative_tokens,
         )
 
@@ -216,7 +216,7 @@ class LLM:
         """
         ids = checked_ids(ids, self.model.config.vocab_size)
         check_room(len(ids), self.max_model_len, answer=params.max_tokens != 0)
-        self._check(params)
+        check_params(params, self.model.config.vocab_size, has_tokenizer=self.tokenizer is not None)
         notes = [*notes, *length_notes(len(ids), self.checkpoint, self.max_model_len)]
         if params.structured is not None and constraint is None:
             constraint = partial(self.grammars.constraint, params.structured, reply=self._begins(context_ids))
@@ -252,27 +252,6 @@ class LLM:
         """Whether what follows `context_ids` is a text of its own, whose first space is none (see Detokenizer)."""
         return not context_ids or self._tokenizer_for("structured output").is_control(context_ids[-1])
 
-    def _drafts(self, model: str | Path | None, max_num_seqs: int, most: int, device: torch.device) -> Drafts:
-        """What was written before, and what a smaller model would write. Raises MismatchError if that knows other ids."""
-        drafters: list[PricedDrafter] = [Lookup()]
-        if model is not None:
-            draft = load(model, device=device)
-            check_pair(self.model.config, draft.model.config, self.tokenizer, draft.tokenizer)
-            length = min(self.max_model_len, context_length(draft.checkpoint, None))
-            room = cache_room(draft.checkpoint, draft.model.dtype, device)
-            pool = make_pool(draft.model, max_num_seqs, DEFAULT_CATCH_UP, length, room)
-            drafters.append(DraftModel(draft.model, pool, max_model_len=length, num_draft_tokens=most))
-        return Drafts(drafters)
-
-    def _check(self, params: SamplingParams) -> None:
-        if params.stop and self.tokenizer is None:
-            raise RequestError("stop strings need a tokenizer, and this model folder has none; use stop_token_ids")
-        vocabulary = self.model.config.vocab_size
-        for name, ids in (("logit_bias", params.logit_bias or ()), ("stop_token_ids", params.stop_token_ids)):
-            for id in ids:
-                if id >= vocabulary:
-                    raise RequestError(f"{name}: {id} is not a token id of this model; ids end at {vocabulary - 1}")
-
     def _completions(self, prompt: str | Sequence[int], params: SamplingParams) -> list[Completion]:
         if not isinstance(prompt, str):
             ids = checked_ids(prompt, self.model.config.vocab_size)
@@ -290,7 +269,7 @@ class LLM:
         safe_prompt: bool,
     ) -> list[Completion]:
         tokenizer = self._tokenizer_for("chat")
-        rendered = chat.render(tokenizer, guardrail.with_safe_prompt(messages) if safe_prompt else messages, tools)
+        rendered = chat.render(tokenizer, messages, tools, safe_prompt=safe_prompt)
         return self.prepare(rendered.ids, params, context_ids=rendered.prefix_ids, notes=rendered.notes)
 
     def _tokenizer_for(self, use: str) -> Tokenizer:

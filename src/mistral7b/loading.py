@@ -11,6 +11,9 @@ from mistral7b.checkpoint import fit, pairing
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
 from mistral7b.checkpoint.load import Progress, load_weights, stored_dtype
 from mistral7b.checkpoint.memory import available_bytes
+from mistral7b.engine.draft_model import DEFAULT_CATCH_UP, DraftModel, check_pair
+from mistral7b.engine.drafts import Drafts, PricedDrafter
+from mistral7b.engine.lookup import Lookup
 from mistral7b.errors import MemoryFitError, RequestError
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, cache_bytes, ring_slots
 from mistral7b.model.transformer import Transformer
@@ -142,3 +145,19 @@ def make_pool(model: Transformer, max_num_seqs: int, chunk: int, max_model_len: 
     page = cache_bytes(model.config, DEFAULT_PAGE_TOKENS, model.dtype.itemsize)
     pages = each * max_num_seqs if room is None else min(each * max_num_seqs, room // page)
     return PagePool(model.config, max(each, pages), dtype=model.dtype, device=model.device)
+
+
+def make_drafts(target: Loaded, model: str | Path | None, max_num_seqs: int, most: int, max_model_len: int) -> Drafts:
+    """What guesses ahead for `target`, up to `most` ids: what was written before, and what a smaller `model` would write.
+
+    Raises MismatchError if that knows other ids.
+    """
+    drafters: list[PricedDrafter] = [Lookup()]
+    if model is not None:
+        draft = load(model, device=target.model.device)
+        check_pair(target.model.config, draft.model.config, target.tokenizer, draft.tokenizer)
+        length = min(max_model_len, context_length(draft.checkpoint, None))
+        room = cache_room(draft.checkpoint, draft.model.dtype, draft.model.device)
+        pool = make_pool(draft.model, max_num_seqs, DEFAULT_CATCH_UP, length, room)
+        drafters.append(DraftModel(draft.model, pool, max_model_len=length, num_draft_tokens=most))
+    return Drafts(drafters)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mistral7b.checkpoint.folder import Checkpoint
+from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError
 
 
@@ -47,6 +48,16 @@ def check_room(length: int, max_model_len: int, *, answer: bool = True) -> None:
         raise RequestError(
             f"the prompt has {length:,} tokens, {what} max_model_len {max_model_len:,}; shorten it or raise max_model_len"
         )
+
+
+def check_params(params: SamplingParams, vocab_size: int, *, has_tokenizer: bool) -> None:
+    """Raises RequestError for parameters that a model of `vocab_size` ids cannot follow."""
+    if params.stop and not has_tokenizer:
+        raise RequestError("stop strings need a tokenizer, and this model folder has none; use stop_token_ids")
+    for name, ids in (("logit_bias", params.logit_bias or ()), ("stop_token_ids", params.stop_token_ids)):
+        for id in ids:
+            if id >= vocab_size:
+                raise RequestError(f"{name}: {id} is not a token id of this model; ids end at {vocab_size - 1}")
 
 
 def length_notes(length: int, checkpoint: Checkpoint, max_model_len: int) -> list[str]:

@@ -62,12 +62,18 @@ def find_model(model: str) -> Path:
 _ONE_THREAD_BELOW = 100_000_000
 
 
+def settle_threads(llm: LLM) -> None:
+    """Let a small model compute on one thread."""
+    import torch
+
+    if llm.checkpoint.config.n_params < _ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
+
+
 def open_model(
     model: str, *, dtype: str, device: str, max_model_len: int | None, variant: str | None, force: bool, quiet: bool
 ) -> Opened:
     """The model, ready to answer one request at a time; unless `quiet`, what was read goes to stderr."""
-    import torch
-
     from mistral7b.api import LLM
 
     path = find_model(model)
@@ -77,8 +83,7 @@ def open_model(
             path, dtype=dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant, force=force,
             progress=loaded,
         )  # fmt: skip
-    if llm.checkpoint.config.n_params < _ONE_THREAD_BELOW:
-        torch.set_num_threads(1)
+    settle_threads(llm)
     found = llm.checkpoint.variant
     opened = Opened(llm, model, time.perf_counter() - started, variant or (found.name if found else None))
     if not quiet:

@@ -10,6 +10,7 @@ import typer
 
 from mistral7b.cli import options
 from mistral7b.cli.help import examples
+from mistral7b.cli.opening import settle_threads
 from mistral7b.cli.terminal import note, tell
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ EXAMPLES = examples(
     "mistral7b serve --ssl-certfile cert.pem --ssl-keyfile key.pem --offline",
 )
 _ADDRESS, _ACCESS, _LOAD, _DRAFTS = "Address", "Access", "Load", "Drafts"
-_ONE_THREAD_BELOW = 100_000_000  # parameters; see docs/numbers.md
 # What keeps a stream moving beside long prompts where a thousand tokens take seconds; longer forwards gain a CPU nothing.
 _CPU_BATCH = 512
 
@@ -136,8 +136,6 @@ def serve(
 
 def load(settings: Settings) -> LLM:
     """The model that `settings` name, found without a network if they say so."""
-    import torch
-
     from mistral7b.api import LLM
     from mistral7b.loading import pick_device
     from mistral7b.store.names import resolve
@@ -152,8 +150,7 @@ def load(settings: Settings) -> LLM:
         speculative=asked.num_speculative_tokens > 0, num_speculative_tokens=max(1, asked.num_speculative_tokens),
         variant=asked.variant, force=asked.force,
     )  # fmt: skip
-    if llm.checkpoint.config.n_params < _ONE_THREAD_BELOW:
-        torch.set_num_threads(1)
+    settle_threads(llm)
     return llm
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mistral7b.cli.conversation import Conversation
 from mistral7b.cli.opening import Opened
-from mistral7b.conversations import Fingerprint, Kept, answered, load, prompt, save
+from mistral7b.conversations import Fingerprint, Kept, answered_by, go_on, load, prompt, save
 from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import RequestError, TokenizerError
 
@@ -49,18 +49,16 @@ class SessionFile:
         )  # fmt: skip
         completions = self._llm.prepare(asked.ids, params, context_ids=asked.prefix_ids, notes=asked.notes)
         self._request = completions[0].request
-        self._request.state, self._request.keep_state = asked.state, True
+        go_on(self._request, asked)
         return self._llm.stream_prepared(completions)
 
     def keep(self, conversation: Conversation, output: RequestOutput) -> None:
         """Write the conversation with the answer to what was streamed last. Raises what `conversations.save` raises."""
         request, self._request = self._request, None
         assert request is not None, "there is an answer to what was asked"
-        ids = output.outputs[0].token_ids
-        self.kept = answered(
-            self._tokenizer, conversation.messages, conversation.tools, safe_prompt=self.safe_prompt,
-            prompt_ids=output.prompt_token_ids, output_ids=ids, ended_by_id=bool(ids) and ids[-1] in request.stop_ids,
-            state=request.state, window=self._llm.model.config.sliding_window,
+        self.kept = answered_by(
+            request, output.outputs[0].token_ids, self._tokenizer, conversation.messages, conversation.tools,
+            safe_prompt=self.safe_prompt, window=self._llm.model.config.sliding_window,
         )  # fmt: skip
         save(self._path, self.kept, self._model)
 

@@ -7,6 +7,19 @@ from mistral7b.conversations.fingerprint import Fingerprint
 from mistral7b.conversations.kept import Kept
 from mistral7b.conversations.reading import load
 from mistral7b.conversations.sessions import SessionStore, check_folder
-from mistral7b.conversations.turns import Prompt, answered, prompt
+from mistral7b.conversations.turns import Prompt, answered, answered_by, go_on, prompt
 
-__all__ = ["Fingerprint", "Kept", "Prompt", "SessionStore", "answered", "check_folder", "check_place", "load", "prompt", "save"]
+__all__ = [
+    "Fingerprint",
+    "Kept",
+    "Prompt",
+    "SessionStore",
+    "answered",
+    "answered_by",
+    "check_folder",
+    "check_place",
+    "go_on",
+    "load",
+    "prompt",
+    "save",
+]

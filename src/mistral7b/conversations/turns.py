@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mistral7b.conversations.kept import Kept, Message
+from mistral7b.engine.request import Request
 from mistral7b.model.snapshot import KVState
-from mistral7b.tokens import chat, guardrail
+from mistral7b.tokens import chat
 from mistral7b.tokens.calls import ToolCall, json_object
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.tokens.tools import read_tool_calls
@@ -50,7 +51,7 @@ def prompt(
     string has cut the reply, or where the message cannot hold all that the model wrote (text beside tool calls). What the
     state still has of it is used; `notes` tell what is computed again. Raises ChatError as `chat.render` does.
     """
-    rendered = _render(tokenizer, messages, tools, safe_prompt)
+    rendered = chat.render(tokenizer, messages, tools, safe_prompt=safe_prompt)
     same = kept.safe_prompt == safe_prompt and list(kept.tools or ()) == list(tools or ())
     ids, why = _as_run(tokenizer, kept, messages, rendered.ids) if same else (None, _CHANGED)
     ids = rendered.ids if ids is None else ids
@@ -60,6 +61,35 @@ def prompt(
         again = len(ids) - (len(state.ids) if state else 0)
         notes.append(f"{why}: {again:,} of {len(ids):,} prompt tokens are computed again")
     return Prompt(ids, state, rendered.prefix_ids, notes)
+
+
+def go_on(request: Request, asked: Prompt) -> None:
+    """Let `request`, which runs `asked` and is not yet queued, go on from the cache and leave its own."""
+    request.state, request.keep_state = asked.state, True
+
+
+def answered_by(
+    request: Request,
+    output_ids: Sequence[int],
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    tools: Sequence[Message] | None,
+    *,
+    safe_prompt: bool,
+    window: int | None,
+) -> Kept:
+    """`answered`, where the reply is the first `output_ids` of `request`, which has ended."""
+    return answered(
+        tokenizer,
+        messages,
+        tools,
+        safe_prompt=safe_prompt,
+        prompt_ids=request.prompt,
+        output_ids=output_ids,
+        ended_by_id=bool(output_ids) and output_ids[-1] in request.stop_ids,
+        state=request.state,
+        window=window,
+    )
 
 
 def answered(
@@ -90,12 +120,6 @@ def answered(
     )  # fmt: skip
 
 
-def _render(
-    tokenizer: Tokenizer, messages: Sequence[Message], tools: Sequence[Message] | None, safe_prompt: bool
-) -> chat.Rendered:
-    return chat.render(tokenizer, guardrail.with_safe_prompt(messages) if safe_prompt else messages, tools)
-
-
 def _as_run(
     tokenizer: Tokenizer, kept: Kept, messages: Sequence[Message], canonical: list[int]
 ) -> tuple[list[int] | None, str | None]:
@@ -110,7 +134,7 @@ def _as_run(
         return None, _CHANGED
     if not _says(tokenizer, kept.ids[kept.reply_at :], reply):
         return None, _UNFAITHFUL
-    earlier = _render(tokenizer, before, kept.tools, kept.safe_prompt).ids
+    earlier = chat.render(tokenizer, before, kept.tools, safe_prompt=kept.safe_prompt).ids
     # No text can spell eos, so the first one after the earlier prompt is the reply's.
     if canonical[: len(earlier)] != earlier or tokenizer.eos_id not in canonical[len(earlier) :]:
         return None, _MOVED

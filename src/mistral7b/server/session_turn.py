@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from mistral7b.api import LLM
 from mistral7b.completion import Completion
-from mistral7b.conversations import Kept, Prompt, SessionStore, answered, prompt
+from mistral7b.conversations import Kept, Prompt, SessionStore, answered_by, go_on, prompt
 from mistral7b.errors import Mistral7BError, RequestError
 from mistral7b.server.errors import ApiError
 from mistral7b.server.protocol.chat import ChatRequest
@@ -51,21 +51,20 @@ class SessionTurn:
 
     def follow(self, completion: Completion, asked: Prompt) -> None:
         """Let `completion`, which answers `asked` and is not yet queued, go on from the cache and leave its own."""
-        completion.request.state, completion.request.keep_state = asked.state, True
+        go_on(completion.request, asked)
         self._completion = completion
 
     async def keep(self, llm: LLM, worker: Worker, message: dict[str, Any]) -> None:
         """Save the conversation with the reply `message`, before the client is told that it is whole."""
         assert self._completion is not None
         request, ids = self._completion.request, self._completion.token_ids
-        # After the step, and after the cancellation that a stop string asks for, the engine has left the cache there.
-        state = await worker.call(lambda: request.state)
+        # After the step, and after the cancellation that a stop string asks for, the engine has left the cache in it.
+        await worker.call(lambda: None)
 
         def save() -> None:
             assert llm.tokenizer is not None
-            kept = answered(
-                llm.tokenizer, [*self._messages, _plain(message)], self._tools, safe_prompt=self._safe_prompt,
-                prompt_ids=request.prompt, output_ids=ids, ended_by_id=bool(ids) and ids[-1] in request.stop_ids, state=state,
+            kept = answered_by(
+                request, ids, llm.tokenizer, [*self._messages, _plain(message)], self._tools, safe_prompt=self._safe_prompt,
                 window=llm.model.config.sliding_window,
             )  # fmt: skip
             self._store.save(self._name, kept)

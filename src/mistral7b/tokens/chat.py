@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral7b.errors import ChatError
 from mistral7b.tokens.calls import ToolCall, fit_ids, read_calls
+from mistral7b.tokens.guardrail import with_safe_prompt
 from mistral7b.tokens.messages import Message, in_order, read_messages
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.tokens.tools import read_tools
@@ -41,15 +42,21 @@ class Parsed:
 
 
 def render(
-    tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+    tokenizer: Tokenizer,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    safe_prompt: bool = False,
 ) -> Rendered:
     """Ids of a conversation in the template of the tokenizer's generation, ready for the assistant's reply.
 
     `messages` and `tools` are shaped as in the OpenAI API; content may be text or a list of text parts. mistral-common validates,
     normalises and encodes, each text on its own, so no text can become a control token. Nothing is added or cut: what had to
     change (system messages moved, neighbours of one role joined, tool call ids that do not fit v3) is in `notes`.
-    Raises ChatError, one line, for what the template cannot hold.
+    `safe_prompt` alone puts the paper's guardrail before them. Raises ChatError, one line, for what the template cannot hold.
     """
+    if safe_prompt:
+        messages = with_safe_prompt(messages)
     notes: list[str] = []
     turns = in_order(read_messages(messages, notes), notes)
     offered = read_tools(tools or ())

@@ -27,7 +27,7 @@ from mistral7b.server.session_turn import SessionTurn
 from mistral7b.server.settings import Settings
 from mistral7b.server.state import State, house
 from mistral7b.server.streams import STREAMS, JsonResponse
-from mistral7b.tokens import chat, guardrail
+from mistral7b.tokens import chat
 
 router = APIRouter()
 
@@ -90,8 +90,7 @@ def _asked(llm: LLM, body: ChatRequest, turn: SessionTurn | None) -> Prompt:
     try:
         if turn is not None:
             return turn.prompt(llm)
-        messages = guardrail.with_safe_prompt(body.messages) if body.safe_prompt else body.messages
-        rendered = chat.render(llm.tokenizer, messages, body.offered)
+        rendered = chat.render(llm.tokenizer, body.messages, body.offered, safe_prompt=bool(body.safe_prompt))
     except ChatError as error:
         about_tools = str(error).startswith("tool ") or "tool schema" in str(error)
         raise BadField("tools" if about_tools else "messages", str(error), code="invalid_value") from None

@@ -11,7 +11,7 @@ from mistral7b.errors import TokenizerError
 from mistral7b.server.protocol.tokens import Conversation, DetokenizeRequest, TokenizeRequest
 from mistral7b.server.state import State, house
 from mistral7b.server.streams import JsonResponse
-from mistral7b.tokens import chat, guardrail
+from mistral7b.tokens import chat
 from mistral7b.tokens.chat import Rendered
 from mistral7b.tokens.tokenizer import Tokenizer
 
@@ -72,8 +72,7 @@ def spelled(tokenizer: Tokenizer, ids: list[int]) -> str:
 
 
 def _render(tokenizer: Tokenizer, asked: Conversation) -> Rendered:
-    messages = guardrail.with_safe_prompt(asked.messages) if asked.safe_prompt else asked.messages
-    return chat.render(tokenizer, messages, asked.tools)
+    return chat.render(tokenizer, asked.messages, asked.tools, safe_prompt=bool(asked.safe_prompt))
 
 
 def _told(state: State, rendered: Rendered) -> dict[str, Any]:
