@@ -53,7 +53,9 @@ $(BIN)/pip:
 	echo "==> $(VENV) from $$("$$python" -V)"; \
 	"$$python" -m venv $(VENV) || { echo "make: $$python cannot make a virtual environment; install its venv package (Debian: python3-venv)" >&2; exit 2; }
 
-$(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt
+NATIVE := $(wildcard native/*)
+
+$(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt $(NATIVE)
 	@echo "==> installing mistral7b into $(VENV) (the first time downloads PyTorch: some minutes)"
 	@$(PIP) -e .
 	@touch $@

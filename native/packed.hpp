@@ -1,0 +1,216 @@
+// Products with packed weights: int8 activations, integer sums of 32 inputs, fp32 over the groups in their order. A row's result
+// is the same whatever rows are beside it.
+#pragma once
+
+#include <algorithm>
+
+#include "dot.hpp"
+
+namespace {
+
+using m7::Format;
+using m7::kBlock;
+using m7::kGroup;
+using m7::kPanel;
+
+constexpr int bits_of(Format format) {
+    return format == Format::int5 ? 5 : format == Format::int4 || format == Format::q4_0 ? 4 : 8;
+}
+constexpr bool half_scales(Format format) { return format == Format::q4_0 || format == Format::q8_0; }
+constexpr int64_t scale_bytes(Format format) { return half_scales(format) ? 128 : format == Format::int8 ? 0 : 64; }
+
+// Eight steps of 4 inputs: the weights of one group, 16 channels wide.
+template <Format FORMAT> M7_INLINE void unpack_group(const uint8_t *block, int g, Weights (&w)[8]) {
+    const uint8_t *data = block + scale_bytes(FORMAT);
+    if constexpr (bits_of(FORMAT) == 8) {
+        for (int t = 0; t < 8; ++t) w[t] = load_weights(data + (8 * g + t) * 64);
+    } else {
+        for (int p = 0; p < 4; ++p) {
+            const Weights line = load_weights(data + (4 * g + p) * 64);
+            w[2 * p] = low_nibbles(line);
+            w[2 * p + 1] = high_nibbles(line);
+        }
+        if constexpr (bits_of(FORMAT) == 5) {
+            const Weights fifth = load_weights(data + 1024 + 64 * g);
+            for (int t = 0; t < 8; ++t) w[t] = with_fifth(w[t], fifth, t);
+        }
+    }
+}
+
+// The scales of group g in the form the sums take them: integers in both halves of a lane, or floats.
+template <Format FORMAT> M7_INLINE I group_scales(const uint8_t *block, int g) {
+    if constexpr (half_scales(FORMAT)) return as_int(load_half(reinterpret_cast<const uint16_t *>(block) + 16 * g));
+    else if constexpr (FORMAT == Format::int8) return splat_int(0);
+    else return load_scales(block + 16 * g);
+}
+
+// sum += x scale x group scale x integer sum, in this order of roundings for every instruction set and tile.
+template <Format FORMAT> M7_INLINE F with_group(F sum, Sums<bits_of(FORMAT)> integers, I scales, float x_scale) {
+    constexpr int bits = bits_of(FORMAT);
+    if constexpr (half_scales(FORMAT)) return fma(splat(x_scale), as_float(scales) * to_float(total<bits>(integers)), sum);
+    else if constexpr (FORMAT == Format::int8) return fma(splat(x_scale), to_float(total<bits>(integers)), sum);
+    else return fma(splat(x_scale), to_float(scaled<bits>(integers, scales)), sum);
+}
+
+// ROWS rows by 16 channels over `blocks` blocks whose weights are unpacked in registers; adds to `sums` [ROWS, 16].
+template <Format FORMAT, int ROWS>
+void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, int64_t blocks, float *sums) {
+    constexpr int bits = bits_of(FORMAT);
+    const int64_t per_row = x.padded / kBlock;
+    F added[ROWS];
+    for (int r = 0; r < ROWS; ++r) added[r] = load(sums + r * kPanel);
+    for (int64_t b = 0; b < blocks; ++b, weights += m7::block_bytes(FORMAT)) {
+#pragma GCC unroll 1
+        for (int g = 0; g < 4; ++g) {
+            const uint8_t *data = weights + scale_bytes(FORMAT);
+            const int8_t *q = x.q + row * x.padded + b * kBlock + g * kGroup;
+            Sums<bits> s[ROWS];
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; ++r) s[r] = start<bits>(x.pairs[(row + r) * per_row * 4 + b * 4 + g]);
+            if constexpr (bits == 8) {
+#pragma GCC unroll 8
+                for (int t = 0; t < 8; ++t) {
+                    const Weights w = load_weights(data + (8 * g + t) * 64);
+#pragma GCC unroll 8
+                    for (int r = 0; r < ROWS; ++r) s[r] = dot<bits>(s[r], w, four(q + r * x.padded + 4 * t));
+                }
+            } else {
+#pragma GCC unroll 4
+                for (int p = 0; p < 4; ++p) {
+                    const Weights line = load_weights(data + (4 * g + p) * 64);
+                    Weights low = low_nibbles(line), high = high_nibbles(line);
+                    if constexpr (bits == 5) {
+                        const Weights fifth = load_weights(data + 1024 + 64 * g);
+                        low = with_fifth(low, fifth, 2 * p);
+                        high = with_fifth(high, fifth, 2 * p + 1);
+                    }
+#pragma GCC unroll 8
+                    for (int r = 0; r < ROWS; ++r) s[r] = dot<bits>(s[r], low, four(q + r * x.padded + 8 * p));
+#pragma GCC unroll 8
+                    for (int r = 0; r < ROWS; ++r) s[r] = dot<bits>(s[r], high, four(q + r * x.padded + 8 * p + 4));
+                }
+            }
+            const I scales = group_scales<FORMAT>(weights, g);
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; ++r) added[r] = with_group<FORMAT>(added[r], s[r], scales, x.scale[(row + r) * per_row + b]);
+        }
+    }
+    for (int r = 0; r < ROWS; ++r) store(sums + r * kPanel, added[r]);
+}
+
+// Blocks as groups of m7::kUnpackedGroup bytes: a scale a channel, then 8 times 64 weights of one byte.
+template <Format FORMAT> void unpack(const uint8_t *weights, int64_t blocks, uint8_t *out) {
+    for (int64_t b = 0; b < blocks; ++b, weights += m7::block_bytes(FORMAT)) {
+        for (int g = 0; g < 4; ++g, out += m7::kUnpackedGroup) {
+            Weights w[8];
+            unpack_group<FORMAT>(weights, g, w);
+            store_int(reinterpret_cast<int32_t *>(out), group_scales<FORMAT>(weights, g));
+            for (int t = 0; t < 8; ++t) store_weights(out + 64 + 64 * t, w[t]);
+        }
+    }
+}
+
+// As `direct_tile`, with weights that `unpack` wrote; `block` is the first of them within the row.
+template <Format FORMAT, int ROWS>
+void unpacked_tile(const m7::Rows &x, int64_t row, int64_t block, const uint8_t *weights, int64_t blocks, float *sums) {
+    constexpr int bits = bits_of(FORMAT);
+    const int64_t per_row = x.padded / kBlock;
+    const int8_t *q = x.q + row * x.padded + block * kBlock;
+    const float *x_scale = x.scale + row * per_row + block;
+    const int32_t *pairs = x.pairs + (row * per_row + block) * 4;
+    for (int64_t group = 0; group < 4 * blocks; ++group, q += kGroup, weights += m7::kUnpackedGroup) {
+        Sums<bits> s[ROWS];
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; ++r) s[r] = start<bits>(pairs[r * per_row * 4 + group]);
+#pragma GCC unroll 8
+        for (int t = 0; t < 8; ++t) {
+            const Weights w = load_weights(weights + 64 + 64 * t);
+#pragma GCC unroll 16
+            for (int r = 0; r < ROWS; ++r) s[r] = dot<bits>(s[r], w, four(q + r * x.padded + 4 * t));
+        }
+        const I scales = load_int(reinterpret_cast<const int32_t *>(weights));
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; ++r) {
+            float *sum = sums + r * kPanel;
+            store(sum, with_group<FORMAT>(load(sum), s[r], scales, x_scale[r * per_row + group / 4]));
+        }
+    }
+}
+
+#if defined(SIMD_AVX512)
+constexpr int kTileRows = 12;
+#elif defined(SIMD_AVX2)
+constexpr int kTileRows = 6;
+#else
+constexpr int kTileRows = 1;
+#endif
+constexpr int kDirectRows = 4;
+
+// Calls f with N as a compile-time number, 1 <= n <= MOST.
+template <int MOST, class Body> M7_INLINE void with_constant(int64_t n, const Body &f) {
+    if constexpr (MOST > 1) {
+        if (n < MOST) return with_constant<MOST - 1>(n, f);
+    }
+    f.template operator()<MOST>();
+}
+
+template <Format FORMAT> void add_panels(const m7::PackedWork &work, float *sums, uint8_t *buffer) {
+    const int64_t blocks = work.rows.padded / kBlock, panel_bytes = blocks * m7::block_bytes(FORMAT);
+    const uint8_t *first = work.blocks + work.first_panel * panel_bytes;
+    if (work.n_rows <= kDirectRows) {
+        for (int64_t p = 0; p < work.panels; ++p)
+            with_constant<kDirectRows>(work.n_rows, [&]<int ROWS>() {
+                direct_tile<FORMAT, ROWS>(work.rows, 0, first + p * panel_bytes, blocks, sums + p * work.n_rows * kPanel);
+            });
+        return;
+    }
+    for (int64_t block = 0; block < blocks; block += m7::kChunkBlocks) {
+        const int64_t chunk = std::min(m7::kChunkBlocks, blocks - block);
+        for (int64_t p = 0; p < work.panels; ++p) {
+            unpack<FORMAT>(first + p * panel_bytes + block * m7::block_bytes(FORMAT), chunk, buffer);
+            for (int64_t row = 0; row < work.n_rows; row += kTileRows)
+                with_constant<kTileRows>(std::min<int64_t>(kTileRows, work.n_rows - row), [&]<int ROWS>() {
+                    unpacked_tile<FORMAT, ROWS>(work.rows, row, block, buffer, chunk, sums + (p * work.n_rows + row) * kPanel);
+                });
+        }
+    }
+}
+
+template <class T> void write_out(const m7::PackedWork &work, float *sums) {
+    for (int64_t p = 0; p < work.panels; ++p, sums += work.n_rows * kPanel) {
+        for (int64_t i = work.x_rows; i < work.n_rows; ++i) {
+            float *whole = sums + work.remainder_of[i - work.x_rows] * kPanel;
+            store(whole, load(whole) + load(sums + i * kPanel));
+        }
+        const int64_t channel = (work.first_panel + p) * kPanel, inside = std::min(kPanel, work.outputs - channel);
+        const F scales = work.scales ? load(work.scales + channel) : splat(1.0f);
+        for (int64_t row = 0; row < work.x_rows; ++row) {
+            T *out = static_cast<T *>(work.out) + row * work.outputs + channel;
+            const F y = scales * load(sums + row * kPanel);
+            if (inside == kPanel) {
+                store(out, y);
+            } else {
+                T whole[kPanel];
+                store(whole, y);
+                std::memcpy(out, whole, static_cast<size_t>(inside) * sizeof(T));
+            }
+        }
+    }
+}
+
+void packed(const m7::PackedWork &work) {
+    uint8_t *buffer = work.scratch;
+    float *sums = reinterpret_cast<float *>(buffer + m7::kChunkBlocks * 4 * m7::kUnpackedGroup);
+    std::fill_n(sums, work.panels * work.n_rows * kPanel, 0.0f);
+    switch (work.format) {
+        case Format::int4: add_panels<Format::int4>(work, sums, buffer); break;
+        case Format::int5: add_panels<Format::int5>(work, sums, buffer); break;
+        case Format::int8: add_panels<Format::int8>(work, sums, buffer); break;
+        case Format::q4_0: add_panels<Format::q4_0>(work, sums, buffer); break;
+        case Format::q8_0: add_panels<Format::q8_0>(work, sums, buffer); break;
+    }
+    if (work.out_number == m7::Number::bf16) write_out<uint16_t>(work, sums);
+    else write_out<float>(work, sums);
+}
+
+}  // namespace

@@ -1,0 +1,69 @@
+// One model's kernels: a pool of threads, an instruction set, and memory for what a call needs on the way.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "pool.hpp"
+#include "table.hpp"
+
+namespace m7 {
+
+// Memory that grows and is kept, on cache lines.
+class Scratch {
+public:
+    template <class T> T *of(int64_t count) {
+        const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+        if (bytes > size_) {
+            data_.reset(static_cast<uint8_t *>(std::aligned_alloc(64, bytes)));
+            if (!data_) throw std::bad_alloc();
+            size_ = bytes;
+        }
+        return reinterpret_cast<T *>(data_.get());
+    }
+
+private:
+    struct Free {
+        void operator()(uint8_t *p) const { std::free(p); }
+    };
+    std::unique_ptr<uint8_t, Free> data_;
+    size_t size_ = 0;
+};
+
+// A matrix of numbers somewhere in memory, row-major.
+struct Matrix {
+    void *data;
+    Number number;
+    int64_t rows, columns;
+};
+
+// Calls may come from several threads; they run one after another.
+class Room {
+public:
+    Room(const std::string &instruction_set, int threads);  // std::invalid_argument for a set that cannot be used here
+
+    const std::string &instruction_set() const { return instruction_set_; }
+    int threads() const { return pool_.threads(); }
+
+    // out [rows, outputs] = x [rows, inputs] times packed weights [outputs, inputs] transposed.
+    void packed_linear(const Matrix &x, Format format, const uint8_t *blocks, const float *scales, const Matrix &out);
+    // The same with weights [outputs, inputs] as they are.
+    void linear(const Matrix &x, const Matrix &weights, const Matrix &out);
+
+private:
+    void packed_rows(const Matrix &x, Format format, const uint8_t *blocks, const float *scales, const Matrix &out);
+
+    std::string instruction_set_;
+    const Table *table_;
+    Pool pool_;
+    std::mutex one_call_;
+    Scratch q_, scales_, pairs_, wide_;
+    std::vector<Scratch> own_;  // one a thread
+    std::vector<uint8_t> spiky_;
+    std::vector<int64_t> remainder_of_;
+};
+
+}  // namespace m7
