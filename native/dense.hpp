@@ -40,62 +40,52 @@ void spread_row(const void *x, m7::Number number, m7::Number weight_number, int6
     else spread(static_cast<const float *>(x), by_parity, inputs, padded, out);
 }
 
-// ROWS rows by CHANNELS channels over inputs [0, n); adds to `sums`, sixteen for each, rows outer.
-template <class W, int ROWS, int CHANNELS>
-void dense_tile(const float *x, int64_t x_stride, const W *w, int64_t w_stride, int64_t n, F (&sums)[ROWS][CHANNELS]) {
-    for (int64_t k = 0; k + kSpan <= n; k += kSpan) {
-#pragma GCC unroll 4
-        for (int c = 0; c < CHANNELS; ++c) {
+// ROWS rows by CHANNELS channels, from their first input to their last.
+template <class W, class T, int ROWS, int CHANNELS>
+M7_OWN void dense_tile(const m7::DenseWork &work, int64_t row, int64_t channel) {
+    const int64_t padded = work.padded, inputs = work.inputs;
+    const float *x = work.x + row * padded;
+    const W *w = static_cast<const W *>(work.weights) + channel * inputs;
+    F sums[ROWS * CHANNELS];
+    each<ROWS * CHANNELS>(M7_EACH(i) { sums[i] = splat(0.0f); });
+    const auto add = [&](const W *span, int64_t stride, int64_t k) __attribute__((always_inline)) {
+        each<CHANNELS>(M7_EACH(c) {
             F first, second;
-            load_span(w + c * w_stride + k, first, second);
-#pragma GCC unroll 4
-            for (int r = 0; r < ROWS; ++r) {
-                sums[r][c] = fma(first, load(x + r * x_stride + k), sums[r][c]);
-                sums[r][c] = fma(second, load(x + r * x_stride + k + 16), sums[r][c]);
-            }
-        }
+            load_span(span + c * stride, first, second);
+            each<ROWS>(M7_EACH(r) {
+                F &s = sums[r * CHANNELS + c];
+                s = fma(second, load(x + r * padded + k + 16), fma(first, load(x + r * padded + k), s));
+            });
+        });
+    };
+    const int64_t whole = inputs / kSpan * kSpan;
+    for (int64_t k = 0; k < whole; k += kSpan) add(w + k, inputs, k);
+    if (whole < inputs) {
+        W rest[CHANNELS * kSpan] = {};
+        for (int64_t c = 0; c < CHANNELS; ++c)
+            std::memcpy(rest + c * kSpan, w + c * inputs + whole, static_cast<size_t>(inputs - whole) * sizeof(W));
+        add(rest, kSpan, whole);
     }
-    if (const int64_t left = n % kSpan; left > 0) {
-        const int64_t k = n - left;
-        for (int c = 0; c < CHANNELS; ++c) {
-            W span[kSpan] = {};
-            std::memcpy(span, w + c * w_stride + k, static_cast<size_t>(left) * sizeof(W));
-            F first, second;
-            load_span(span, first, second);
-            for (int r = 0; r < ROWS; ++r) {
-                sums[r][c] = fma(first, load(x + r * x_stride + k), sums[r][c]);
-                sums[r][c] = fma(second, load(x + r * x_stride + k + 16), sums[r][c]);
-            }
-        }
-    }
-}
-
-template <class W, class T, int ROWS, int CHANNELS> void dense_outputs(const m7::DenseWork &work, int64_t row, int64_t channel) {
-    F sums[ROWS][CHANNELS];
-    for (auto &of_row : sums)
-        for (auto &s : of_row) s = splat(0.0f);
-    dense_tile<W, ROWS, CHANNELS>(work.x + row * work.padded, work.padded, static_cast<const W *>(work.weights) + channel * work.inputs,
-                                  work.inputs, work.inputs, sums);
-    for (int r = 0; r < ROWS; ++r) {
+    each<ROWS>(M7_EACH(r) {
         float line[16] = {};
         T rounded[16];
-        for (int c = 0; c < CHANNELS; ++c) line[c] = sum(sums[r][c]);
+        each<CHANNELS>(M7_EACH(c) { line[c] = sum(sums[r * CHANNELS + c]); });
         store(rounded, load(line));
         std::memcpy(static_cast<T *>(work.out) + (row + r) * work.outputs + channel, rounded, CHANNELS * sizeof(T));
-    }
+    });
 }
 
 template <class W, class T> void dense_of(const m7::DenseWork &work) {
     // Few channels at a time, all rows over them: the rows are in the cache, the weights come from memory once.
     int64_t channel = work.first;
-    for (; work.n_rows <= 1 && channel + 4 <= work.last; channel += 4) dense_outputs<W, T, 1, 4>(work, 0, channel);
+    for (; work.n_rows <= 1 && channel + 4 <= work.last; channel += 4) dense_tile<W, T, 1, 4>(work, 0, channel);
     for (; channel + 2 <= work.last; channel += 2) {
         int64_t row = 0;
-        for (; row + 3 <= work.n_rows; row += 3) dense_outputs<W, T, 3, 2>(work, row, channel);
-        for (; row < work.n_rows; ++row) dense_outputs<W, T, 1, 2>(work, row, channel);
+        for (; row + 3 <= work.n_rows; row += 3) dense_tile<W, T, 3, 2>(work, row, channel);
+        for (; row < work.n_rows; ++row) dense_tile<W, T, 1, 2>(work, row, channel);
     }
     for (; channel < work.last; ++channel)
-        for (int64_t row = 0; row < work.n_rows; ++row) dense_outputs<W, T, 1, 1>(work, row, channel);
+        for (int64_t row = 0; row < work.n_rows; ++row) dense_tile<W, T, 1, 1>(work, row, channel);
 }
 
 void dense(const m7::DenseWork &work) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(SIMD_AVX2) || defined(SIMD_AVX512)
 #include <immintrin.h>
@@ -16,6 +17,22 @@
 namespace {
 
 #define M7_INLINE inline __attribute__((always_inline))
+
+// f(0), f(1), ...; with compile-time numbers, since an array whose indices are known lives in registers.
+#if defined(SIMD_AVX2) || defined(SIMD_AVX512)
+template <int N, class Body> M7_INLINE void each(const Body &f) {
+    [&]<int... NUMBERS>(std::integer_sequence<int, NUMBERS...>) __attribute__((always_inline)) {
+        (f(std::integral_constant<int, NUMBERS>{}), ...);
+    }(std::make_integer_sequence<int, N>{});
+}
+#else
+template <int N, class Body> M7_INLINE void each(const Body &f) {
+    for (int i = 0; i < N; ++i) f(i);
+}
+#endif
+// A function of its own: what is inlined beside others shares their registers.
+#define M7_OWN __attribute__((noinline))
+#define M7_EACH(name) [&](auto name) __attribute__((always_inline))
 
 #if defined(SIMD_AVX512)
 
