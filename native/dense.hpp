@@ -13,9 +13,7 @@ constexpr int64_t kSpan = 32;  // inputs a step
 
 // One step's weights: two vectors in the order of a `spread` row. Two bf16 share a lane: the even inputs are its lower halves.
 M7_INLINE void load_span(const uint16_t *w, F &first, F &second) {
-    int32_t words[16];
-    std::memcpy(words, w, sizeof words);
-    const I both = load_int(words);
+    const I both = load_int(w);
     first = as_float(shift_left(both, 16));
     second = as_float(both & splat_int(static_cast<int32_t>(0xffff0000u)));
 }
@@ -75,17 +73,31 @@ M7_OWN void dense_tile(const m7::DenseWork &work, int64_t row, int64_t channel) 
     });
 }
 
+#if defined(SIMD_AVX512)
+constexpr int kDenseRows = 6, kDenseChannels = 4;
+#elif defined(SIMD_AVX2)
+constexpr int kDenseRows = 3, kDenseChannels = 2;
+#else
+constexpr int kDenseRows = 1, kDenseChannels = 1;
+#endif
+// Bytes of rows that go over all channels before the next rows do: what the second-level cache holds beside the weights.
+constexpr int64_t kDenseBytes = 1 << 19;
+
 template <class W, class T> void dense_of(const m7::DenseWork &work) {
-    // Few channels at a time, all rows over them: the rows are in the cache, the weights come from memory once.
-    int64_t channel = work.first;
-    for (; work.n_rows <= 1 && channel + 4 <= work.last; channel += 4) dense_tile<W, T, 1, 4>(work, 0, channel);
-    for (; channel + 2 <= work.last; channel += 2) {
-        int64_t row = 0;
-        for (; row + 3 <= work.n_rows; row += 3) dense_tile<W, T, 3, 2>(work, row, channel);
-        for (; row < work.n_rows; ++row) dense_tile<W, T, 1, 2>(work, row, channel);
+    const int64_t fit = std::max<int64_t>(kDenseRows, kDenseBytes / (4 * work.padded) / kDenseRows * kDenseRows);
+    for (int64_t first = 0; first < work.n_rows; first += fit) {
+        const int64_t last = std::min(work.n_rows, first + fit);
+        const auto rows = [&]<int CHANNELS>(int64_t channel) {
+            int64_t row = first;
+            for (; row + kDenseRows <= last; row += kDenseRows) dense_tile<W, T, kDenseRows, CHANNELS>(work, row, channel);
+            for (; row < last; ++row) dense_tile<W, T, 1, CHANNELS>(work, row, channel);
+        };
+        int64_t channel = work.first;
+        if (work.n_rows == 1)  // alone a row has registers for more channels
+            for (; channel + 4 <= work.last; channel += 4) dense_tile<W, T, 1, 4>(work, 0, channel);
+        for (; channel + kDenseChannels <= work.last; channel += kDenseChannels) rows.template operator()<kDenseChannels>(channel);
+        for (; channel < work.last; ++channel) rows.template operator()<1>(channel);
     }
-    for (; channel < work.last; ++channel)
-        for (int64_t row = 0; row < work.n_rows; ++row) dense_tile<W, T, 1, 1>(work, row, channel);
 }
 
 void dense(const m7::DenseWork &work) {

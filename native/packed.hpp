@@ -52,6 +52,13 @@ template <Format FORMAT> M7_INLINE F with_group(F sum, Sums<bits_of(FORMAT)> int
     else return fma(splat(x_scale), to_float(scaled<bits>(integers, scales)), sum);
 }
 
+// A dot product of VNNI takes some cycles until the next can add to it: few rows want two chains of sums each.
+#if defined(SIMD_AVX512) || defined(SIMD_VNNI)
+constexpr bool kTwoChains = true;
+#else
+constexpr bool kTwoChains = false;
+#endif
+
 // ROWS rows by 16 channels over `blocks` blocks whose weights are unpacked in registers; adds to `sums` [ROWS, 16].
 template <Format FORMAT, int ROWS>
 M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, int64_t blocks, float *sums) {
@@ -66,12 +73,19 @@ M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, 
         const uint8_t *data = weights + scale_bytes(FORMAT);
 #pragma GCC unroll 1
         for (int g = 0; g < 4; ++g, q += kGroup, ++pairs) {
-            Sums<bits> s[ROWS];
-            each<ROWS>(M7_EACH(r) { s[r] = start<bits>(pairs[r * per_row * 4]); });
+            Sums<bits> s[ROWS], other[kTwoChains ? ROWS : 1];
+            each<ROWS>(M7_EACH(r) {
+                s[r] = start<bits>(pairs[r * per_row * 4]);
+                if constexpr (kTwoChains) other[r] = nothing<bits>();
+            });
             if constexpr (bits == 8) {
-                each<8>(M7_EACH(t) {
-                    const Weights w = load_weights(data + (8 * g + t) * 64);
-                    each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], w, four(q + r * padded + 4 * t)); });
+                each<4>(M7_EACH(p) {
+                    const Weights even = load_weights(data + (8 * g + 2 * p) * 64), odd = load_weights(data + (8 * g + 2 * p + 1) * 64);
+                    each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], even, four(q + r * padded + 8 * p)); });
+                    each<ROWS>(M7_EACH(r) {
+                        auto &chain = (kTwoChains ? other : s)[r];
+                        chain = dot<bits>(chain, odd, four(q + r * padded + 8 * p + 4));
+                    });
                 });
             } else {
                 each<4>(M7_EACH(p) {
@@ -83,11 +97,17 @@ M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, 
                         high = with_fifth(high, fifth, 2 * p + 1);
                     }
                     each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], low, four(q + r * padded + 8 * p)); });
-                    each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], high, four(q + r * padded + 8 * p + 4)); });
+                    each<ROWS>(M7_EACH(r) {
+                        auto &chain = (kTwoChains ? other : s)[r];
+                        chain = dot<bits>(chain, high, four(q + r * padded + 8 * p + 4));
+                    });
                 });
             }
             const I scales = group_scales<FORMAT>(weights, g);
-            each<ROWS>(M7_EACH(r) { added[r] = with_group<FORMAT>(added[r], s[r], scales, x_scale[r * per_row + b]); });
+            each<ROWS>(M7_EACH(r) {
+                if constexpr (kTwoChains) s[r] = plus(s[r], other[r]);
+                added[r] = with_group<FORMAT>(added[r], s[r], scales, x_scale[r * per_row + b]);
+            });
         }
     }
     each<ROWS>(M7_EACH(r) { store(sums + r * kPanel, added[r]); });
@@ -120,7 +140,7 @@ M7_OWN void unpacked_tile(const m7::Rows &x, int64_t row, int64_t block, const u
             const Weights w = load_weights(weights + 64 + 64 * t);
             each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], w, four(q + r * padded + 4 * t)); });
         });
-        const I scales = load_int(reinterpret_cast<const int32_t *>(weights));
+        const I scales = load_int(weights);
         each<ROWS>(M7_EACH(r) {
             float *sum = sums + r * kPanel;
             store(sum, with_group<FORMAT>(load(sum), s[r], scales, x_scale[r * per_row + group / 4]));

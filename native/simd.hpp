@@ -54,7 +54,7 @@ M7_INLINE F fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 M7_INLINE F max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
 M7_INLINE F abs(F a) { return {_mm512_abs_ps(a.v)}; }
 M7_INLINE I splat_int(int32_t x) { return {_mm512_set1_epi32(x)}; }
-M7_INLINE I load_int(const int32_t *p) { return {_mm512_loadu_si512(p)}; }
+M7_INLINE I load_int(const void *p) { return {_mm512_loadu_si512(p)}; }
 M7_INLINE void store_int(int32_t *p, I a) { _mm512_storeu_si512(p, a.v); }
 M7_INLINE I operator+(I a, I b) { return {_mm512_add_epi32(a.v, b.v)}; }
 M7_INLINE I shift_left(I a, int n) { return {_mm512_slli_epi32(a.v, n)}; }
@@ -97,8 +97,9 @@ M7_INLINE F operator/(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps
 M7_INLINE F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
 M7_INLINE F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 M7_INLINE I splat_int(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-M7_INLINE I load_int(const int32_t *p) {
-    return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p + 8))};
+M7_INLINE I load_int(const void *p) {
+    const auto *halves = static_cast<const __m256i *>(p);
+    return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
 }
 M7_INLINE void store_int(int32_t *p, I x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), x.a);
@@ -171,7 +172,11 @@ M7_INLINE F fma(F a, F b, F c) { M7_LANES(F, std::fma(a.v[i], b.v[i], c.v[i])); 
 M7_INLINE F max(F a, F b) { M7_LANES(F, a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 M7_INLINE F abs(F a) { M7_LANES(F, std::fabs(a.v[i])); }
 M7_INLINE I splat_int(int32_t x) { M7_LANES(I, x); }
-M7_INLINE I load_int(const int32_t *p) { M7_LANES(I, p[i]); }
+M7_INLINE I load_int(const void *p) {
+    I a;
+    std::memcpy(a.v, p, sizeof a.v);
+    return a;
+}
 M7_INLINE void store_int(int32_t *p, I a) { std::memcpy(p, a.v, sizeof a.v); }
 M7_INLINE I operator+(I a, I b) { M7_LANES(I, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) + static_cast<uint32_t>(b.v[i]))); }
 M7_INLINE I shift_left(I a, int n) { M7_LANES(I, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) << n)); }
