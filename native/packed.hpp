@@ -59,6 +59,11 @@ constexpr bool kTwoChains = true;
 constexpr bool kTwoChains = false;
 #endif
 
+template <class Ours, class Others> M7_INLINE auto &second(Ours &s, Others &other, int r) {
+    if constexpr (kTwoChains) return other[r];
+    else return s[r];
+}
+
 // ROWS rows by 16 channels over `blocks` blocks whose weights are unpacked in registers; adds to `sums` [ROWS, 16].
 template <Format FORMAT, int ROWS>
 M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, int64_t blocks, float *sums) {
@@ -83,7 +88,7 @@ M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, 
                     const Weights even = load_weights(data + (8 * g + 2 * p) * 64), odd = load_weights(data + (8 * g + 2 * p + 1) * 64);
                     each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], even, four(q + r * padded + 8 * p)); });
                     each<ROWS>(M7_EACH(r) {
-                        auto &chain = (kTwoChains ? other : s)[r];
+                        auto &chain = second(s, other, r);
                         chain = dot<bits>(chain, odd, four(q + r * padded + 8 * p + 4));
                     });
                 });
@@ -98,7 +103,7 @@ M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, 
                     }
                     each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], low, four(q + r * padded + 8 * p)); });
                     each<ROWS>(M7_EACH(r) {
-                        auto &chain = (kTwoChains ? other : s)[r];
+                        auto &chain = second(s, other, r);
                         chain = dot<bits>(chain, high, four(q + r * padded + 8 * p + 4));
                     });
                 });
