@@ -39,8 +39,13 @@ NB_MODULE(_native, module) {
                  room.packed_linear(matrix(x), static_cast<m7::Format>(format), static_cast<const uint8_t *>(at(blocks)),
                                     static_cast<const float *>(at(scales)), matrix(out));
              })
-        .def("linear", [](m7::Room &room, const Tensor &x, const Tensor &weights, const Tensor &out) {
+        .def("linear",
+             [](m7::Room &room, const Tensor &x, const Tensor &weights, const Tensor &out) {
+                 nb::gil_scoped_release released;
+                 room.linear(matrix(x), matrix(weights), matrix(out));
+             })
+        .def("read", [](m7::Room &room, uintptr_t words, int64_t count) {
             nb::gil_scoped_release released;
-            room.linear(matrix(x), matrix(weights), matrix(out));
+            return room.read(static_cast<const uint32_t *>(at(words)), count);
         });
 }

@@ -113,4 +113,14 @@ void Room::linear(const Matrix &x, const Matrix &weights, const Matrix &out) {
     }
 }
 
+uint32_t Room::read(const uint32_t *words, int64_t count) {
+    std::lock_guard lock(one_call_);
+    constexpr int64_t kShare = 1 << 18;
+    std::atomic<uint32_t> total{0};
+    pool_.run((count + kShare - 1) / kShare, [&](int64_t task, int) {
+        total += table_->read(words + task * kShare, std::min(kShare, count - task * kShare));
+    });
+    return total;
+}
+
 }  // namespace m7

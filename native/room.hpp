@@ -53,6 +53,9 @@ public:
     // The same with weights [outputs, inputs] as they are.
     void linear(const Matrix &x, const Matrix &weights, const Matrix &out);
 
+    // The sum of `count` 32-bit words, read as fast as all threads can.
+    uint32_t read(const uint32_t *words, int64_t count);
+
 private:
     void packed_rows(const Matrix &x, Format format, const uint8_t *blocks, const float *scales, const Matrix &out);
 

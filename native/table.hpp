@@ -67,6 +67,8 @@ struct Table {
     void (*packed)(const PackedWork &work);
     void (*spread_row)(const void *x, Number number, Number weight_number, int64_t inputs, int64_t padded, float *out);
     void (*dense)(const DenseWork &work);
+    // The sum of `count` words: how fast can memory be read?
+    uint32_t (*read)(const uint32_t *words, int64_t count);
 };
 
 const Table *table_portable();

@@ -161,3 +161,10 @@ def test_an_unusable_instruction_set_is_named() -> None:
         if not here:
             with pytest.raises(ValueError, match=f"lacks {needs}".replace("(", ".")):
                 NativeKernels(1, name)
+
+
+@settings(deadline=None)
+@given(room=ROOM, count=st.integers(1, 1000))
+def test_reading_reads_everything(room: Any, count: int) -> None:
+    words = torch.randint(-(2**31), 2**31, (count,), dtype=torch.int32)
+    assert ROOMS[room].read(words) == int(words.long().sum()) % 2**32
