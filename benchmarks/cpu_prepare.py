@@ -105,6 +105,9 @@ def _install(folder: Path, environment: Environment) -> None:
     variables = {**os.environ, **dict(environment.variables)}
     pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     _run(*pip, *environment.packages, variables=variables)
+    if "optimum-intel[openvino]" in environment.packages:
+        # It comes built for GPUs, does not match the torch named above, and transformers stumbles over it; nobody needs it here.
+        _run(folder / "bin" / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision")
     (folder / ".whole").touch()
 
 

@@ -56,13 +56,14 @@ class Figure:
     def parse(cls, text: str) -> Figure:
         """ "prefill-512". Raises argparse.ArgumentTypeError."""
         kind, _, size = text.partition("-")
-        if kind not in KINDS or not size.isdigit() or (kind != "decode" and int(size) < 1):
-            raise argparse.ArgumentTypeError(f"{text} is no figure; figures are {', '.join(kind + '-N' for kind in KINDS)}")
+        if kind not in LIMITS or not size.isdigit() or not (kind != "decode") <= int(size) <= LIMITS[kind]:
+            known = ", ".join(f"{kind}-N up to {most:,}" for kind, most in LIMITS.items())
+            raise argparse.ArgumentTypeError(f"{text} is no figure; figures are {known}")
         return cls(kind, int(size))
 
 
 RATES = {"read": "GB/s", "int8": "GOP/s", "bf16": "GFLOP/s", "fp32": "GFLOP/s"}
-KINDS = ("prefill", "decode", "batch", "rows")
+LIMITS = {"prefill": 16_384, "decode": 16_384, "batch": 16, "rows": 15}  # what every worker has room for
 MACHINE_FIGURES = tuple(Figure(kind, 0) for kind in RATES)
 QUICK = tuple(map(Figure.parse, ("prefill-512", "decode-0", "batch-4", "batch-16", "rows-4")))
 ALL = tuple(

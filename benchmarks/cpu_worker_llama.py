@@ -78,7 +78,7 @@ class LlamaCpp:
         self.chance = random.Random(0)
 
     def about(self) -> dict[str, Any]:
-        table = 32000 * 4096 * _EMBEDDING_BITS[self.file.stem] / 8
+        table = self.single.vocabulary * lib.llama_model_n_embd(self.model) * _EMBEDDING_BITS[self.file.stem] / 8
         return {
             "llama_cpp_python": lib.__version__,
             "features": lib.llama_print_system_info().decode().strip(),
@@ -161,7 +161,7 @@ class LlamaCpp:
         self.held = depth
 
     def _ids(self, count: int) -> list[int]:
-        return [self.chance.randrange(3, 32000) for _ in range(count)]
+        return [self.chance.randrange(3, self.single.vocabulary) for _ in range(count)]
 
 
 def quantize(kind: str, source: str, target: str, threads: int) -> None:

@@ -134,6 +134,7 @@ def _compiled() -> Callable[..., int] | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model")
+    parser.add_argument("--states")
     parser.add_argument("--threads", type=int, required=True)
     machine = Machine(parser.parse_args().threads)
     serve({name: getattr(machine, name) for name in ("about", "read", "int8", "bf16", "fp32")})
