@@ -5,8 +5,8 @@
     python benchmarks/cpu_inference.py --rounds 5 --json cpu.json --chart cpu.png --resume
 
 --prepare makes a virtual environment a peer (llama.cpp is compiled for this machine: half an hour on two cores), random bf16
-weights of the first --layers layers of the 7B shape with embeddings and head, and each system's own format of the same weights. It
-needs about 16 GB of disk for 8 layers, and makes nothing twice.
+weights of the first --layers layers of the 7B shape with embeddings and head, and each system's own format of the same
+weights. It needs about 16 GB of disk for 8 layers, and makes nothing twice.
 
 Every system is a process in its own environment that times its library's calls alone, and is stopped while others work. In a
 round each figure is asked of every system in turn, and the order turns with the rounds; the machine's own read bandwidth and
@@ -87,7 +87,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/cpu-inference"), help="models, kept caches, the workers' logs")
     parser.add_argument("--ours", type=Path, help="measure this model folder as `ours`")
     parser.add_argument("--option", action="append", default=[], metavar="SYSTEM=WORD",
-                        help="one more word for a worker's command line, as ours=--chunk=4096 or llama.cpp=--no-flash")  # fmt: skip
+                        help="one more word for a worker, as ours=--chunk=4096 or llama.cpp=--no-flash")  # fmt: skip
     parser.add_argument("--restart", action="store_true", help="end each worker after its turn: for machines with little memory")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--chart", type=Path)

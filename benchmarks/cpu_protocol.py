@@ -1,6 +1,6 @@
 """How the driver of cpu_inference.py and its workers talk: one JSON object a line, over the worker's stdin and stdout.
 
-The driver sends {"do": "prefill", "tokens": 512}; the worker answers {"ok": ...} or {"error": "one line"}. A worker runs in a virtual
+The driver sends {"do": "prefill", "tokens": 512}; the worker answers {"ok": ...} or {"error": "one line"}. A worker runs in an
 environment of its own, so this file uses the standard library only. A library that prints must not break the framing: what goes
 to file descriptor 1 lands on stderr, and answers have a descriptor of their own.
 """
@@ -42,7 +42,7 @@ def serve(commands: Mapping[str, Callable[..., Any]]) -> None:
         fields = json.loads(line)
         try:
             answer: Answer = {"ok": commands[fields.pop("do")](**fields)}
-        except Exception as error:  # noqa: BLE001: whatever a library raises is told, and the worker lives on
+        except Exception as error:  # noqa: BLE001  whatever a library raises is told, and the worker lives on
             answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -17,9 +17,9 @@ MACHINE = "machine"
 class Figure:
     """One thing to measure; its name is "kind-size".
 
-    prefill: a prompt of `size` tokens, nothing before it. decode: STEPS greedy tokens after `size` others. batch: STEPS tokens each
-    of `size` sequences with prompts of BATCH_PROMPT. rows: forwards of `size` tokens of one sequence at depth 0, logits of all, as
-    when drafts are checked. All in tokens a second. read: GB/s; int8, bf16, fp32: billions of operations a second.
+    prefill: a prompt of `size` tokens, nothing before it. decode: STEPS greedy tokens after `size` others. batch: STEPS tokens
+    each of `size` sequences with prompts of BATCH_PROMPT. rows: forwards of `size` tokens of one sequence at depth 0, logits of
+    all, as when drafts are checked. All in tokens a second. read: GB/s; int8, bf16, fp32: billions of operations a second.
     """
 
     kind: str

@@ -1,7 +1,7 @@
 """The machine itself: plain read bandwidth, and the rates of torch's matrix products, at the threads that the systems get.
 
-Read: every thread sums its own share of 1 GiB with a loop that a compiler turns into wide loads (a C file of ten lines, made when the
-worker starts); without a compiler, torch's sum. Products: 512 rows with the four shapes of a layer, int8 through oneDNN.
+Read: every thread sums its own share of 1 GiB with a loop that a compiler turns into wide loads (a C file of ten lines, made
+when the worker starts); without a compiler, torch's sum. Products: 512 rows with the four shapes of a layer, int8 through oneDNN.
 """
 
 from __future__ import annotations
