@@ -16,15 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from cpu_work import HERE, System
 
 from mistral7b.checkpoint.hf import hf_name
 from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.checkpoint.write import Row, write_json, write_shards
 from mistral7b.variants import VARIANTS
 
-HERE = Path(__file__).parent
 TORCH = "torch==2.13.0"
-GGUF_TYPES = ("q4_0", "q8_0", "q4_k_m")
 _POSITIONS = 32_768
 _STD = 0.02  # activations stay of order one through any number of layers
 # llama.cpp compiled for this machine, with its own thread pool: OpenMP's threads spin when there is no work.
@@ -46,25 +45,32 @@ ENVIRONMENTS = {
 }
 
 
-def prepare(envs: Path, models: Path, variant: str, layers: int) -> None:
-    """Make what is missing. Raises subprocess.CalledProcessError for a step that fails."""
-    for name, environment in ENVIRONMENTS.items():
+def prepare(envs: Path, models: Path, variant: str, layers: int, systems: Sequence[System]) -> None:
+    """Make what `systems` lack. Raises subprocess.CalledProcessError for a step that fails."""
+    for name in {system.environment for system in systems} - {""}:
         if not (envs / name / ".whole").is_file():
-            _install(envs / name, environment)
+            _install(envs / name, ENVIRONMENTS[name])
     models.mkdir(parents=True, exist_ok=True)
     hf = models / "hf"
     _once(hf, lambda made: random_folder(made, variant, layers))
+    for system in systems:
+        _model(models, system, envs)
+
+
+def _model(models: Path, system: System, envs: Path) -> None:
+    """The model that `system` reads, from the Hugging Face folder beside it."""
+    hf, bf16, target = models / "hf", models / "bf16.gguf", models / system.model
     ours = (sys.executable, "-m", "mistral7b")
-    bf16 = models / "bf16.gguf"
-    _once(bf16, lambda made: _run(*ours, "convert", hf, made, "--to", "gguf"))
-    for kind in GGUF_TYPES:
-        _once(models / f"{kind}.gguf", lambda made, kind=kind: _run(*_peer(envs, "llama"), "--quantize", kind, bf16, made))
-    _once(models / "openvino-int4", lambda made: _run(*_peer(envs, "openvino"), "--export", hf, made))
-    if importlib.util.find_spec("mistral7b.quantize") is None:
-        print("this mistral7b cannot quantise yet: ours-bf16 can be measured, ours and ours-int8 cannot")
-        return
-    for kind in ("int4", "int8"):
-        _once(models / kind, lambda made, kind=kind: _run(*ours, "quantize", hf, made, "--format", kind))
+    peer = (envs / system.environment / "bin" / "python", HERE / system.worker)
+    if target.suffix == ".gguf":
+        _once(bf16, lambda made: _run(*ours, "convert", hf, made, "--to", "gguf"))
+        _once(target, lambda made: _run(*peer, "--quantize", target.stem, bf16, made))
+    elif system.environment == "openvino":
+        _once(target, lambda made: _run(*peer, "--export", hf, made))
+    elif target != hf and importlib.util.find_spec("mistral7b.quantize") is None:
+        print(f"this mistral7b cannot quantise yet: ours-bf16 can be measured, {system.name} cannot")
+    else:
+        _once(target, lambda made: _run(*ours, "quantize", hf, made, "--format", target.name))
 
 
 def random_folder(folder: Path, variant: str, layers: int) -> None:
@@ -92,11 +98,6 @@ def _tokenizer() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "data" / "tokenizer.model.v1"
-
-
-def _peer(envs: Path, name: str) -> tuple[str, str]:
-    environment = "llama.cpp" if name == "llama" else name
-    return str(envs / environment / "bin" / "python"), str(HERE / f"cpu_worker_{name}.py")
 
 
 def _install(folder: Path, environment: Environment) -> None:
