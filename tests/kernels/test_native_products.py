@@ -62,7 +62,9 @@ def test_packed(format: FormatName, room: Any, count: int, outputs: int, inputs:
     assert torch.equal(y, PLAIN.packed_linear(x, weight))
     dense = weight.dense(torch.float32)
     stored = 0 if dtype == torch.float32 else exact(x, dense).abs() / 128
-    assert bool(((y.double() - exact(x, dense)).abs() <= rounding(x, dense) * (1.01 if dtype == torch.bfloat16 else 1) + stored).all())
+    assert bool(
+        ((y.double() - exact(x, dense)).abs() <= rounding(x, dense) * (1.01 if dtype == torch.bfloat16 else 1) + stored).all()
+    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -70,7 +72,9 @@ def test_packed(format: FormatName, room: Any, count: int, outputs: int, inputs:
     room=ROOM, count=st.integers(1, 40), outputs=st.integers(1, 70), inputs=st.integers(1, 300), dtype=NUMBERS, stored=NUMBERS,
     seed=st.integers(0, 99),
 )  # fmt: skip
-def test_plain_weights(room: Any, count: int, outputs: int, inputs: int, dtype: torch.dtype, stored: torch.dtype, seed: int) -> None:
+def test_plain_weights(
+    room: Any, count: int, outputs: int, inputs: int, dtype: torch.dtype, stored: torch.dtype, seed: int
+) -> None:
     x = rows(count, inputs, dtype, seed)
     weight = torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(seed)).to(stored)
     y = ROOMS[room].linear(x, weight)
@@ -132,7 +136,9 @@ def test_memory_need_not_be_aligned(name: str) -> None:
     wide = torch.randn(7 * 256 + 1).bfloat16()
     x = wide[1:].view(7, 256)
     assert torch.equal(room.packed_linear(x, moved), room.packed_linear(x.clone(), weight))
-    assert torch.equal(room.packed_linear(x[:, ::2].repeat(1, 2), weight), room.packed_linear(x[:, ::2].repeat(1, 2).clone(), weight))
+    assert torch.equal(
+        room.packed_linear(x[:, ::2].repeat(1, 2), weight), room.packed_linear(x[:, ::2].repeat(1, 2).clone(), weight)
+    )
 
 
 def test_calls_from_several_threads_take_turns() -> None:

@@ -46,7 +46,7 @@ class NativeKernels(TorchKernels):
         name = instruction_set or best_instruction_set()
         if _native is None or name is None:
             raise ValueError("this installation has no native kernels: no C++ compiler was found when it was built")
-        self._room = _native.Room(name, threads or _processors())
+        self._room = _native.Room(name, threads or processors())
 
     @property
     def instruction_set(self) -> str:
@@ -86,5 +86,6 @@ def _matrix(x: Tensor) -> tuple[int, int, int, int]:
     return x.data_ptr(), _NUMBERS[x.dtype], x.shape[0], x.shape[1]
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
