@@ -1,7 +1,9 @@
 // Everything one instruction set provides, for isa_*.cpp.
 #pragma once
 
+#include "attention.hpp"
 #include "dense.hpp"
+#include "elementwise.hpp"
 #include "packed.hpp"
 #include "quantized_rows.hpp"
 
@@ -14,6 +16,13 @@ m7::Table make_table() {
         .packed = packed,
         .spread_row = spread_row,
         .dense = dense,
+        .rms_norm = rms_norm,
+        .rope = rope,
+        .swiglu = swiglu,
+        .convert = convert,
+        .attend_tile = attend_tile,
+        .attend_blocks = attend_blocks,
+        .merge_blocks = merge_blocks,
     };
 }
 

@@ -15,6 +15,8 @@ from mistral7b.engine.draft_model import DEFAULT_CATCH_UP, DraftModel, check_pai
 from mistral7b.engine.drafts import Drafts, PricedDrafter
 from mistral7b.engine.lookup import Lookup
 from mistral7b.errors import MemoryFitError, RequestError
+from mistral7b.kernels.choice import KernelsName, choose
+from mistral7b.kernels.interface import Kernels
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, cache_bytes, ring_slots
 from mistral7b.model.transformer import Transformer
 from mistral7b.store.names import resolve
@@ -42,6 +44,7 @@ def load(
     *,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
+    kernels: KernelsName | Kernels = "auto",
     variant: str | None = None,
     tokenizer_version: TokenizerVersion | None = None,
     force: bool = False,
@@ -49,14 +52,15 @@ def load(
 ) -> Loaded:
     """Load a model by whatever name `store` resolves: "tiny", a folder, a .gguf file, a hub id, a variant.
 
-    `dtype` "auto" keeps what the file holds, `device` "auto" takes the GPU if there is one. `variant` is the published
-    model the caller believes it is. Parts that contradict each other raise MismatchError unless `force`; other errors are
-    those of `store`, `checkpoint` and `tokens`. `progress` is called with (bytes loaded, bytes in all).
+    `dtype` "auto" keeps what the file holds, `device` "auto" takes the GPU if there is one. `kernels` are "native" (C++, on
+    the CPU), "torch", or those another model has; "auto" is native where it serves. `variant` is the published model the
+    caller believes it is. Parts that contradict each other raise MismatchError unless `force`; other errors are those of
+    `store`, `checkpoint` and `tokens`. `progress` is called with (bytes loaded, bytes in all).
     """
     checkpoint = open_checkpoint(resolve(model), force=force)
     return load_checkpoint(
-        checkpoint, dtype=pick_dtype(dtype, checkpoint), device=pick_device(device), variant=variant,
-        tokenizer_version=tokenizer_version, force=force, progress=progress,
+        checkpoint, dtype=pick_dtype(dtype, checkpoint), device=pick_device(device), kernels=kernels,
+        variant=variant, tokenizer_version=tokenizer_version, force=force, progress=progress,
     )  # fmt: skip
 
 
@@ -65,6 +69,7 @@ def load_checkpoint(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    kernels: KernelsName | Kernels = "auto",
     variant: str | None = None,
     tokenizer_version: TokenizerVersion | None = None,
     force: bool = False,
@@ -74,14 +79,16 @@ def load_checkpoint(
     tokenizer = Tokenizer.load(checkpoint.tokenizer, tokenizer_version) if checkpoint.tokenizer else None
     vocabulary = tokenizer.vocab_size if tokenizer else None
     notes = pairing.check(checkpoint.config, tokenizer_vocab=vocabulary, variant=variant, force=force)
-    network = _network(checkpoint, dtype, device, progress)
+    network = _network(checkpoint, dtype, device, choose(kernels, dtype, device), progress)
     return Loaded(network, tokenizer, replace(checkpoint, notes=checkpoint.notes + notes))
 
 
-def _network(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, progress: Progress | None) -> Transformer:
+def _network(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, kernels: Kernels, progress: Progress | None
+) -> Transformer:
     weights = load_weights(checkpoint, dtype=dtype, device=device, progress=progress)
     with torch.device("meta"):
-        network = Transformer(checkpoint.config)
+        network = Transformer(checkpoint.config, kernels)
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
 
@@ -154,7 +161,7 @@ def make_drafts(target: Loaded, model: str | Path | None, max_num_seqs: int, mos
     """
     drafters: list[PricedDrafter] = [Lookup()]
     if model is not None:
-        draft = load(model, device=target.model.device)
+        draft = load(model, device=target.model.device, kernels=target.model.kernels)
         check_pair(target.model.config, draft.model.config, target.tokenizer, draft.tokenizer)
         length = min(max_model_len, context_length(draft.checkpoint, None))
         room = cache_room(draft.checkpoint, draft.model.dtype, draft.model.device)
