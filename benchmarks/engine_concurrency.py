@@ -29,7 +29,7 @@ from mistral7b.config import ModelConfig
 from mistral7b.engine.engine import DEFAULT_CHUNK, Engine
 from mistral7b.engine.params import SamplingParams
 from mistral7b.engine.request import Request
-from mistral7b.kernels.tiles import QueryTiles
+from mistral7b.kernels.cache import Pages
 from mistral7b.kernels.torch_room import TorchKernels
 from mistral7b.model.batch import TokenBatch
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, ring_slots
@@ -66,9 +66,9 @@ class TimedKernels(TorchKernels):
         multiply = super().linear
         return self.clock.timed("linear", lambda: multiply(x, weight))
 
-    def paged_attention(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, window: int | None) -> Tensor:
+    def paged_attention(self, q: Tensor, k: Pages, v: Pages, plan: object) -> Tensor:
         attend = super().paged_attention
-        return self.clock.timed("attention", lambda: attend(q, k_pages, v_pages, tiles, window))
+        return self.clock.timed("attention", lambda: attend(q, k, v, plan))
 
 
 class TimedTransformer(Transformer):

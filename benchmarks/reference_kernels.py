@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    llm = LLM("tiny", dtype=args.dtype, enable_prefix_caching=False, speculative=False)
+    llm = LLM("tiny", dtype=args.dtype, kernels="torch", enable_prefix_caching=False, speculative=False)
     kernels = llm.model.output.kernels
     assert isinstance(kernels, TorchKernels)
     theirs = MistralForCausalLM.from_pretrained(llm.checkpoint.path, dtype=llm.model.dtype).eval()

@@ -1,7 +1,9 @@
 // Everything one instruction set provides, for isa_*.cpp.
 #pragma once
 
+#include "attention.hpp"
 #include "dense.hpp"
+#include "elementwise.hpp"
 #include "packed.hpp"
 #include "quantized_rows.hpp"
 
@@ -27,6 +29,13 @@ m7::Table make_table() {
         .spread_row = spread_row,
         .dense = dense,
         .read = read_words,
+        .rms_norm = rms_norm,
+        .rope = rope,
+        .swiglu = swiglu,
+        .convert = convert,
+        .attend_tile = attend_tile,
+        .attend_blocks = attend_blocks,
+        .merge_blocks = merge_blocks,
     };
 }
 

@@ -17,6 +17,14 @@ void *at(uintptr_t address) { return reinterpret_cast<void *>(address); }
 // (address, fp32 0 or bf16 1, rows, columns)
 using Tensor = std::tuple<uintptr_t, int, int64_t, int64_t>;
 
+// (address, fp32 0 or bf16 1, pages, tokens of a page, KV heads, channels)
+using Pages = std::tuple<uintptr_t, int, int64_t, int64_t, int64_t, int64_t>;
+
+// (positions, borders, tables, sequences, slots of a table), the first three addresses of int64
+using Sequences = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t, int64_t>;
+
+const int64_t *integers(uintptr_t address) { return static_cast<const int64_t *>(at(address)); }
+
 m7::Matrix matrix(const Tensor &t) {
     return {at(std::get<0>(t)), static_cast<m7::Number>(std::get<1>(t)), std::get<2>(t), std::get<3>(t)};
 }
@@ -47,5 +55,45 @@ NB_MODULE(_native, module) {
         .def("read", [](m7::Room &room, uintptr_t words, int64_t count) {
             nb::gil_scoped_release released;
             return room.read(static_cast<const uint32_t *>(at(words)), count);
-        });
+        })
+        .def("rms_norm",
+             [](m7::Room &room, const Tensor &x, uintptr_t weight, float eps, const Tensor &out) {
+                 nb::gil_scoped_release released;
+                 room.rms_norm(matrix(x), at(weight), eps, matrix(out));
+             })
+        .def("rope",
+             [](m7::Room &room, const Tensor &x, uintptr_t cos, uintptr_t sin, int64_t channels, const Tensor &out) {
+                 nb::gil_scoped_release released;
+                 room.rope(matrix(x), static_cast<const float *>(at(cos)), static_cast<const float *>(at(sin)), channels, matrix(out));
+             })
+        .def("swiglu",
+             [](m7::Room &room, const Tensor &gate, const Tensor &up, const Tensor &out) {
+                 nb::gil_scoped_release released;
+                 room.swiglu(matrix(gate), matrix(up), matrix(out));
+             })
+        .def("write",
+             [](m7::Room &room, const Tensor &x, const Tensor &cache, uintptr_t slots) {
+                 nb::gil_scoped_release released;
+                 room.write(matrix(x), matrix(cache), integers(slots));
+             })
+        .def("attention",
+             [](m7::Room &room, const Tensor &q, const Tensor &out, const Pages &k, const Pages &v, const Sequences &s, int64_t window) {
+                 nb::gil_scoped_release released;
+                 const auto &[k_data, number, pages, page_tokens, kv_heads, channels] = k;
+                 const m7::Attention a{
+                     .q = matrix(q).data,
+                     .out = matrix(out).data,
+                     .number = matrix(q).number,
+                     .heads = matrix(q).columns / channels,
+                     .kv_heads = kv_heads,
+                     .channels = channels,
+                     .k = at(k_data),
+                     .v = at(std::get<0>(v)),
+                     .cached = static_cast<m7::Number>(number),
+                     .page_tokens = page_tokens,
+                     .window = window,
+                 };
+                 const auto &[positions, borders, tables, count, slots] = s;
+                 room.attention(a, pages, {integers(positions), integers(borders), integers(tables), count, slots});
+             });
 }

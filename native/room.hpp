@@ -40,6 +40,12 @@ struct Matrix {
     int64_t rows, columns;
 };
 
+// The sequences of a batch: sequence s has rows borders[s] up to borders[s + 1], at positions that run on, and page table s.
+struct Sequences {
+    const int64_t *positions, *borders, *tables;  // [rows], [count + 1], [count, slots]
+    int64_t count, slots;
+};
+
 // Calls may come from several threads; they run one after another.
 class Room {
 public:
@@ -55,8 +61,22 @@ public:
 
     // The sum of `count` 32-bit words, read as fast as all threads can.
     uint32_t read(const uint32_t *words, int64_t count);
+    // x [rows, width] over its root mean square, times weight [width].
+    void rms_norm(const Matrix &x, const void *weight, float eps, const Matrix &out);
+    // x [rows, heads x channels], its pairs turned by angles [rows, channels / 2].
+    void rope(const Matrix &x, const float *cos, const float *sin, int64_t channels, const Matrix &out);
+    void swiglu(const Matrix &gate, const Matrix &up, const Matrix &out);
+    // Rows of x to rows `slots` [x.rows] of a cache. std::out_of_range for a slot that it does not have.
+    void write(const Matrix &x, const Matrix &cache, const int64_t *slots);
+    // `a` for a batch of sequences, over a cache of `pages` pages. std::out_of_range for a page that it does not have.
+    void attention(const Attention &a, int64_t pages, const Sequences &sequences);
 
 private:
+    struct Decoding {
+        Span span;
+        Partial partial;
+    };
+    void attend_few(const Attention &a, const std::vector<Span> &spans);
     void packed_rows(const Matrix &x, Format format, const uint8_t *blocks, const float *scales, const Matrix &out);
 
     std::string instruction_set_;
@@ -67,6 +87,7 @@ private:
     std::vector<Scratch> own_;  // one a thread
     std::vector<uint8_t> spiky_;
     std::vector<int64_t> remainder_of_;
+    Scratch parts_, part_values_;
 };
 
 }  // namespace m7

@@ -34,6 +34,14 @@ template <int N, class Body> M7_INLINE void each(const Body &f) {
 #define M7_OWN __attribute__((noinline))
 #define M7_EACH(name) [&](auto name) __attribute__((always_inline))
 
+// Calls f with n as a compile-time number, 1 <= n <= MOST.
+template <int MOST, class Body> M7_INLINE void with_constant(int64_t n, const Body &f) {
+    if constexpr (MOST > 1) {
+        if (n < MOST) return with_constant<MOST - 1>(n, f);
+    }
+    f.template operator()<MOST>();
+}
+
 #if defined(SIMD_AVX512)
 
 struct F {

@@ -59,6 +59,42 @@ struct DenseWork {
     Number out_number;
 };
 
+// Queries [rows, heads, channels], and the pages [pages, page_tokens, kv_heads, channels] that their keys and values lie in.
+struct Attention {
+    const void *q;
+    void *out;  // as q
+    Number number;
+    int64_t heads, kv_heads, channels;
+    const void *k, *v;
+    Number cached;
+    int64_t page_tokens, window;  // a query sees the window's keys, its own included
+};
+
+// Consecutive queries of one sequence. Position p lies on page table[p / page_tokens % slots].
+struct Span {
+    int64_t row, queries, position;  // the first one's row and position
+    const int64_t *table;
+    int64_t slots;
+};
+
+constexpr int64_t kKeys = 128;         // keys of a block; blocks begin at multiples of it, counted from position 0
+constexpr int64_t kTileQueries = 32;   // queries that share what is read of one KV head, in a long span
+constexpr int64_t kFewQueries = 8;     // a span of as many is split over its keys instead
+
+// Of one block and one query and head: what its softmax adds up to, and where its exponents begin.
+struct Part {
+    float top, total;
+};
+constexpr int64_t padded_channels(int64_t channels) { return (channels + 15) / 16 * 16; }
+
+// What attend_blocks leaves behind for merge_blocks, blocks outer: parts [blocks, rows], values [blocks, rows, padded channels];
+// rows are KV head, query, head of that KV head.
+struct Partial {
+    Part *parts;
+    float *values;
+    int64_t first_block, blocks;  // all blocks that the span sees
+};
+
 struct Table {
     // int8 of one row; true if a value towers over the rest of its block, so that the row wants its remainder too.
     bool (*quantize_row)(const void *x, Number number, int64_t inputs, const Rows &rows, int64_t row);
@@ -69,6 +105,17 @@ struct Table {
     void (*dense)(const DenseWork &work);
     // The sum of `count` words: how fast can memory be read?
     uint32_t (*read)(const uint32_t *words, int64_t count);
+    // One row each; `number` is that of x, weight and out. cos and sin are [channels / 2].
+    void (*rms_norm)(const void *x, const void *weight, float eps, int64_t width, Number number, void *out);
+    void (*rope)(const void *x, const float *cos, const float *sin, int64_t heads, int64_t channels, Number number, void *out);
+    void (*swiglu)(const void *gate, const void *up, int64_t count, Number number, void *out);
+    void (*convert)(const void *x, Number number, int64_t count, Number cached, void *out);
+    // All of a span of at most kTileQueries, for the heads of one KV head.
+    void (*attend_tile)(const Attention &a, const Span &span, int64_t kv_head, float *scratch);
+    // A span of at most kFewQueries over `count` of its blocks from `block` on, for all heads.
+    void (*attend_blocks)(const Attention &a, const Span &span, int64_t block, int64_t count, const Partial &partial, float *scratch);
+    // The blocks of such a span put together, for rows [first, last) of the partial.
+    void (*merge_blocks)(const Attention &a, const Span &span, int64_t first, int64_t last, const Partial &partial, float *scratch);
 };
 
 const Table *table_portable();
@@ -81,6 +128,15 @@ constexpr int64_t kRowBlock = 256;
 constexpr int64_t kChunkBlocks = 8;   // blocks unpacked at once, 18 KiB: they stay in the first-level cache
 constexpr int64_t kMostPanels = 8;    // panels of one share, at most
 constexpr int64_t kUnpackedGroup = 64 + 8 * 64;  // bytes: a scale a channel, then eight times 16 channels x 4 inputs
+
+// Floats of scratch for attend_tile, attend_blocks and merge_blocks.
+constexpr int64_t tile_scratch(const Attention &a) {
+    const int64_t rows = kTileQueries * (a.heads / a.kv_heads), channels = padded_channels(a.channels);
+    return rows * (2 * channels + kKeys + 16) + 2 * channels * kKeys;
+}
+constexpr int64_t blocks_scratch(const Attention &a) {
+    return kFewQueries * a.heads * (padded_channels(a.channels) + kKeys) + padded_channels(a.channels) * 16;
+}
 
 constexpr int64_t packed_scratch_bytes(int64_t n_rows) {
     return kChunkBlocks * 4 * kUnpackedGroup + kMostPanels * n_rows * kPanel * 4;

@@ -18,6 +18,8 @@ from mistral7b.engine.engine import DEFAULT_CHUNK, DEFAULT_DRAFT, Engine
 from mistral7b.engine.params import SamplingParams
 from mistral7b.engine.request import Request
 from mistral7b.errors import ChatError, NumericError, RequestError, TokenizerError
+from mistral7b.kernels.choice import KernelsName
+from mistral7b.kernels.interface import Kernels
 from mistral7b.loading import (
     Loaded,
     cache_room,
@@ -74,6 +76,7 @@ class LLM:
         *,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device = "auto",
+        kernels: KernelsName | Kernels = "auto",
         max_model_len: int | None = None,
         max_num_seqs: int = 16,
         chunk: int | None = None,
@@ -102,7 +105,8 @@ class LLM:
         if not force:
             check_fit(checkpoint, kind, place, self.max_model_len, chunk, packed=packed)
         loaded = load_checkpoint(
-            checkpoint, dtype=kind, device=place, packed=packed, variant=variant, tokenizer_version=tokenizer_version,
+            checkpoint, dtype=kind, device=place, kernels=kernels, packed=packed, variant=variant,
+            tokenizer_version=tokenizer_version,
             force=force, progress=progress,
         )  # fmt: skip
         self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint

@@ -15,6 +15,8 @@ from mistral7b.engine.draft_model import DEFAULT_CATCH_UP, DraftModel, check_pai
 from mistral7b.engine.drafts import Drafts, PricedDrafter
 from mistral7b.engine.lookup import Lookup
 from mistral7b.errors import MemoryFitError, RequestError
+from mistral7b.kernels.choice import KernelsName, choose
+from mistral7b.kernels.interface import Kernels
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, cache_bytes, ring_slots
 from mistral7b.model.transformer import Transformer
 from mistral7b.quant.linear import insert
@@ -43,6 +45,7 @@ def load(
     *,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
+    kernels: KernelsName | Kernels = "auto",
     variant: str | None = None,
     tokenizer_version: TokenizerVersion | None = None,
     force: bool = False,
@@ -51,14 +54,15 @@ def load(
     """Load a model by whatever name `store` resolves: "tiny", a folder, a .gguf file, a hub id, a variant.
 
     `dtype` "auto" keeps what the file holds (quantised matrices, on a CPU, stay so), any other decodes it; `device` "auto"
-    takes the GPU if there is one. `variant` is the published
-    model the caller believes it is. Parts that contradict each other raise MismatchError unless `force`; other errors are
-    those of `store`, `checkpoint` and `tokens`. `progress` is called with (bytes loaded, bytes in all).
+    takes the GPU if there is one. `kernels` are "native" (C++, on the CPU), "torch", or those another model has; "auto" is
+    native where it serves. `variant` is the published model the caller believes it is. Parts that contradict each other
+    raise MismatchError unless `force`; other errors are those of `store`, `checkpoint` and `tokens`. `progress` is called
+    with (bytes loaded, bytes in all).
     """
     checkpoint, place = open_checkpoint(resolve(model), force=force), pick_device(device)
     return load_checkpoint(
-        checkpoint, dtype=pick_dtype(dtype, checkpoint), device=place, packed=stays_packed(dtype, place), variant=variant,
-        tokenizer_version=tokenizer_version, force=force, progress=progress,
+        checkpoint, dtype=pick_dtype(dtype, checkpoint), device=place, kernels=kernels, packed=stays_packed(dtype, place),
+        variant=variant, tokenizer_version=tokenizer_version, force=force, progress=progress,
     )  # fmt: skip
 
 
@@ -67,6 +71,7 @@ def load_checkpoint(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    kernels: KernelsName | Kernels = "auto",
     packed: bool = False,
     variant: str | None = None,
     tokenizer_version: TokenizerVersion | None = None,
@@ -77,15 +82,15 @@ def load_checkpoint(
     tokenizer = Tokenizer.load(checkpoint.tokenizer, tokenizer_version) if checkpoint.tokenizer else None
     vocabulary = tokenizer.vocab_size if tokenizer else None
     notes = pairing.check(checkpoint.config, tokenizer_vocab=vocabulary, variant=variant, force=force)
-    network = _network(checkpoint, dtype, device, progress, packed=packed)
+    network = _network(checkpoint, dtype, device, choose(kernels, dtype, device), progress, packed=packed)
     return Loaded(network, tokenizer, replace(checkpoint, notes=checkpoint.notes + notes))
 
 
 def _network(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, progress: Progress | None, *, packed: bool
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, kernels: Kernels, progress: Progress | None, *, packed: bool
 ) -> Transformer:
     with torch.device("meta"):
-        network = Transformer(checkpoint.config)
+        network = Transformer(checkpoint.config, kernels)
     if packed:
         weights = load_packed(checkpoint, dtype=dtype, device=device, progress=progress)
         network.load_state_dict(weights.plain | insert(network, weights.packed), assign=True)
@@ -172,7 +177,7 @@ def make_drafts(target: Loaded, model: str | Path | None, max_num_seqs: int, mos
     drafters: list[PricedDrafter] = [Lookup()]
     if model is not None:
         place = target.model.device
-        draft = load(model, device=place)
+        draft = load(model, device=place, kernels=target.model.kernels)
         check_pair(target.model.config, draft.model.config, target.tokenizer, draft.tokenizer)
         length = min(max_model_len, context_length(draft.checkpoint, None))
         room = cache_room(draft.checkpoint, draft.model.dtype, place, packed=stays_packed("auto", place))

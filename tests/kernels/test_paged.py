@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mistral7b.kernels.cache import Pages
 from mistral7b.kernels.tiles import PRODUCT_QUERIES, QUERY_TILE, QueryTiles
 from mistral7b.kernels.torch_room import TorchKernels
 from tests.equivalence import oracle
@@ -19,7 +20,7 @@ def _paged(q: Tensor, k: Tensor, v: Tensor, pages: Tensor, pieces: list[tuple[in
     positions = torch.cat([torch.arange(*piece) for piece in pieces])
     borders = torch.tensor([0, *(end - start for start, end in pieces)]).cumsum(0)
     tiles = QueryTiles.cut(positions, borders, pages.expand(len(pieces), -1), k.shape[1], window)
-    return TorchKernels().paged_attention(q[positions], k, v, tiles, window)
+    return TorchKernels().paged_attention(q[positions], Pages(k), Pages(v), tiles)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])

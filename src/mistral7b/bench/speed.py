@@ -38,13 +38,17 @@ class Sequence:
         self._ring.release()
         prefill = timed(self._read_prompt)
         self._step(self.prefill)
-        decode = timed(lambda: [self._step(self.prefill + 1 + i) for i in range(self.decode)])
+        decode = timed(self._write)
         return Speed(self.prefill / prefill, self.decode / decode)
 
     def _read_prompt(self) -> None:
         for start in range(0, self.prefill, _CHUNK):
             end = min(start + _CHUNK, self.prefill)
             self._forward(start, end, last=end == self.prefill)
+
+    def _write(self) -> None:
+        for i in range(1, self.decode + 1):
+            self._step(self.prefill + i)
 
     def _step(self, position: int) -> None:
         self._forward(position, position + 1, last=True)

@@ -63,10 +63,12 @@ _ONE_THREAD_BELOW = 100_000_000
 
 
 def settle_threads(llm: LLM) -> None:
-    """Let a small model compute on one thread."""
+    """Let torch compute a small model on one thread, and what it still does beside native kernels, which have their own."""
     import torch
 
-    if llm.checkpoint.config.n_params < _ONE_THREAD_BELOW:
+    from mistral7b.kernels.native_room import NativeKernels
+
+    if llm.checkpoint.config.n_params < _ONE_THREAD_BELOW or isinstance(llm.model.kernels, NativeKernels):
         torch.set_num_threads(1)
 
 
@@ -87,8 +89,11 @@ def open_model(
     found = llm.checkpoint.variant
     opened = Opened(llm, model, time.perf_counter() - started, variant or (found.name if found else None))
     if not quiet:
+        from mistral7b.kernels.choice import described
+
         about = opened.to_json()
         tell(f"{model}: {about['format']}, {about['dtype']} on {about['device']}, context {about['max_model_len']:,} tokens")
+        tell(f"  {described(llm.model.kernels)}")
         for line in llm.checkpoint.notes:
             tell(f"  {line}")
     return opened

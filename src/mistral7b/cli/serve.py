@@ -167,11 +167,14 @@ def tell_address(settings: Settings) -> None:
 
 def tell_model(settings: Settings, llm: LLM) -> None:
     """What was loaded, its limits, and a first request to try."""
+    from mistral7b.kernels.choice import described
+
     dtype = str(llm.model.dtype).removeprefix("torch.")
     tell(
         f"{settings.model.name}: {llm.checkpoint.format}, {dtype} on {llm.model.device}, context {llm.max_model_len:,} tokens, "
         f"{settings.model.max_num_seqs} answers at once, {settings.max_queue} waiting"
     )
+    tell(f"  {described(llm.model.kernels)}")
     for line in llm.checkpoint.notes:
         tell(f"  {line}")
     tell(f"ready; try: {_curl(settings)}")

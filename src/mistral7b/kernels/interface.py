@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mistral7b.kernels.tiles import QueryTiles
+from mistral7b.kernels.cache import Pages
 
 
 class PackedWeight(Protocol):
@@ -57,8 +57,20 @@ class Kernels(Protocol):
         q `[T, H, D]`, k and v `[T, G, D]`; positions `[T]` restart at 0 with each document. Returns `[T, H, D]`.
         """
 
-    def paged_attention(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, window: int | None) -> Tensor:
-        """Attention of q `[T, H, D]` through page tables; k_pages and v_pages are `[pages, P, G, D]`. Returns `[T, H, D]`."""
+    def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:
+        """Store keys or values `[T, G, D]` at flat `slots` `[T]` (page x P + offset), as the cache rounds them."""
+
+    def plan(
+        self, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None, device: torch.device
+    ) -> object:
+        """What `paged_attention` of this room wants to know of a batch, once for all layers.
+
+        Flat `positions` `[T]`, sequence `borders` `[S + 1]` and page `tables` `[S, R]` (a ring: logical page j stands in slot
+        `j mod R`), int64 on the CPU; `device` is that of the queries.
+        """
+
+    def paged_attention(self, q: Tensor, k: Pages, v: Pages, plan: object) -> Tensor:
+        """Attention of q `[T, H, D]` through the page tables of the `plan`. Returns `[T, H, D]`."""
 
 
 def visible(query: Tensor, key: Tensor, window: int | None) -> Tensor:

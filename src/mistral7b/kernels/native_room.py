@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from mistral7b.kernels.cache import Pages
+from mistral7b.kernels.tiles import QueryTiles
 from mistral7b.kernels.torch_room import TorchKernels
 
 if TYPE_CHECKING:
@@ -16,10 +20,11 @@ if TYPE_CHECKING:
 try:
     from mistral7b.kernels import _native
 except ImportError:  # installed without a C++ compiler
-    _native = None  # type: ignore[assignment]
+    _native = None
 
 _NUMBERS = {torch.float32: 0, torch.bfloat16: 1}
 _FORMATS = {"int4": 0, "int5": 1, "int8": 2, "q4_0": 3, "q8_0": 4}
+_NO_WINDOW = 2**62
 _INSTRUCTION_SET = "MISTRAL7B_INSTRUCTION_SET"
 
 
@@ -32,6 +37,27 @@ def best_instruction_set() -> str | None:
     """What `NativeKernels` takes by itself; the environment variable MISTRAL7B_INSTRUCTION_SET names another."""
     usable = [name for name, _, here in instruction_sets() if here]
     return os.environ.get(_INSTRUCTION_SET) or next(iter(usable), None)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """A batch as the native attention takes it: `Kernels.plan`'s arguments, their addresses, and tiles for the torch room."""
+
+    positions: Tensor
+    borders: Tensor
+    tables: Tensor
+    page_tokens: int
+    window: int | None
+    device: torch.device
+
+    @cached_property
+    def addresses(self) -> tuple[int, int, int, int, int]:
+        return self.positions.data_ptr(), self.borders.data_ptr(), self.tables.data_ptr(), *self.tables.shape  # type: ignore[return-value]
+
+    @cached_property
+    def tiles(self) -> QueryTiles:
+        cut = QueryTiles.cut(self.positions, self.borders, self.tables, self.page_tokens, self.window)
+        return cut.to(self.device)
 
 
 class NativeKernels(TorchKernels):
@@ -77,13 +103,63 @@ class NativeKernels(TorchKernels):
         assert memory.is_contiguous()
         return self._room.read(memory.data_ptr(), memory.nbytes // 4)
 
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        if not (_served(x) and _served(weight) and x.dtype == weight.dtype):
+            return super().rms_norm(x, weight, eps)
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        self._room.rms_norm(_matrix(x), weight.data_ptr(), eps, _matrix(out))
+        return out
+
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        if not _served(x):
+            return super().rope(x, cos, sin)
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        self._room.rope(_matrix(x), cos.contiguous().data_ptr(), sin.contiguous().data_ptr(), x.shape[2], _matrix(out))
+        return out
+
+    def swiglu(self, gate: Tensor, up: Tensor) -> Tensor:
+        if not (_served(gate) and _served(up) and gate.dtype == up.dtype):
+            return super().swiglu(gate, up)
+        gate, up, out = gate.contiguous(), up.contiguous(), torch.empty_like(up)
+        self._room.swiglu(_matrix(gate), _matrix(up), _matrix(out))
+        return out
+
+    def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:
+        if not (_served(x) and _served(pages.numbers)):
+            super().write(x, pages, slots)
+            return
+        self._room.write(_matrix(x.contiguous()), _matrix(pages.numbers.flatten(0, 1)), slots.data_ptr())
+
+    def plan(
+        self, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None, device: torch.device
+    ) -> object:
+        return Sequences(positions.contiguous(), borders.contiguous(), tables.contiguous(), page_tokens, window, device)
+
+    def paged_attention(self, q: Tensor, k: Pages, v: Pages, plan: object) -> Tensor:
+        assert isinstance(plan, Sequences), "a plan of this room"
+        if not (_served(q) and _served(k.numbers)):
+            return super().paged_attention(q, k, v, plan.tiles)
+        assert q.shape[0] == len(plan.positions), "one position a query"
+        q = q.contiguous()
+        out = torch.empty_like(q)
+        self._room.attention(_matrix(q), _matrix(out), _pages(k), _pages(v), plan.addresses, plan.window or _NO_WINDOW)
+        return out
+
 
 def _served(x: Tensor) -> bool:
     return x.dtype in _NUMBERS and x.device.type == "cpu" and not (x.requires_grad and torch.is_grad_enabled())
 
 
 def _matrix(x: Tensor) -> tuple[int, int, int, int]:
-    return x.data_ptr(), _NUMBERS[x.dtype], x.shape[0], x.shape[1]
+    return x.data_ptr(), _NUMBERS[x.dtype], x.shape[0], x[0].numel() if len(x) else 0
+
+
+def _pages(pages: Pages) -> tuple[int, int, int, int, int, int]:
+    numbers = pages.numbers
+    assert numbers.is_contiguous(), "pages are read as they lie"
+    return numbers.data_ptr(), _NUMBERS[numbers.dtype], *numbers.shape
 
 
 def processors() -> int:

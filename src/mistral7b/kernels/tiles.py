@@ -36,6 +36,7 @@ class QueryTiles:
     block_tokens: int
     filled: tuple[int, ...]
     walked: tuple[int, ...]
+    window: int | None
 
     @classmethod
     def cut(cls, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None) -> QueryTiles:
@@ -70,6 +71,7 @@ class QueryTiles:
             block_tokens=block,
             filled=tuple(filled),
             walked=tuple(walked),
+            window=window,
         )
 
     def to(self, device: torch.device) -> QueryTiles:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mistral7b.kernels.cache import Pages
 from mistral7b.kernels.interface import PackedWeight, visible
 from mistral7b.kernels.packed import packed_attention
 from mistral7b.kernels.tiles import PRODUCT_QUERIES, QueryTiles
@@ -59,13 +60,22 @@ class TorchKernels:
     def attention(self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, window: int | None) -> Tensor:
         return packed_attention(q, k, v, positions, window)
 
-    def paged_attention(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, window: int | None) -> Tensor:
+    def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:
+        pages.numbers.flatten(0, 1)[slots] = x.to(pages.numbers.dtype)
+
+    def plan(
+        self, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None, device: torch.device
+    ) -> object:
+        return QueryTiles.cut(positions, borders, tables, page_tokens, window).to(device)
+
+    def paged_attention(self, q: Tensor, k: Pages, v: Pages, plan: object) -> Tensor:
+        assert isinstance(plan, QueryTiles), "a plan of this room"
         heads, channels = q.shape[1:]
-        out = q.new_zeros((*tiles.rows.shape, heads, channels))
-        most = max(1, _GATHERED_BYTES // (tiles.block_tokens * k_pages.shape[2] * channels * 4))
-        for part in _groups(tiles.filled, most):
-            out[part, : tiles.filled[part.start]] = _attend(q, k_pages, v_pages, tiles, part, window).type_as(q)
-        return out[tiles.owner, tiles.offset]
+        out = q.new_zeros((*plan.rows.shape, heads, channels))
+        most = max(1, _GATHERED_BYTES // (plan.block_tokens * k.numbers.shape[2] * channels * 4))
+        for part in _groups(plan.filled, most):
+            out[part, : plan.filled[part.start]] = _attend(q, k, v, plan, part).type_as(q)
+        return out[plan.owner, plan.offset]
 
 
 def _groups(filled: tuple[int, ...], most: int) -> Iterator[slice]:
@@ -77,14 +87,14 @@ def _groups(filled: tuple[int, ...], most: int) -> Iterator[slice]:
             start = end
 
 
-def _attend(q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, part: slice, window: int | None) -> Tensor:
+def _attend(q: Tensor, k: Pages, v: Pages, tiles: QueryTiles, part: slice) -> Tensor:
     """Attention of some equally filled tiles, `[I, filled, H, D]` in fp32: an online softmax over blocks, by position.
 
     A block that a query does not see at all leaves its running sums as they were, bit for bit; so tiles may walk more
     blocks than they need, and the keys they see are added up alike in every batch. Keys are gathered once a tile, but every
     matrix product is of PRODUCT_QUERIES queries with contiguous operands: for another shape or layout it may round otherwise.
     """
-    kv_heads, channels = k_pages.shape[2:]
+    kv_heads, channels = k.numbers.shape[2:]
     filled, walked = tiles.filled[part.start], max(tiles.walked[part])
     positions, blocks, pages = tiles.positions[part, :filled], tiles.blocks[part], tiles.pages[part]
     per_kv = q.shape[1] // kv_heads
@@ -96,9 +106,9 @@ def _attend(q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, part
     total, out = torch.zeros_like(top), torch.zeros_like(queries)
     within = torch.arange(tiles.block_tokens, device=q.device)
     for step in range(walked):
-        keys, values = (_gathered(x, pages[:, step]) for x in (k_pages, v_pages))
+        keys, values = (_gathered(x, pages[:, step]) for x in (k, v))
         key_positions = blocks[:, step, None] * tiles.block_tokens + within
-        seen = visible(query_positions, key_positions[:, None], window).repeat_interleave(per_kv, 2)[:, :, None]
+        seen = visible(query_positions, key_positions[:, None], tiles.window).repeat_interleave(per_kv, 2)[:, :, None]
         scores = _products(queries, keys.transpose(-1, -2)).masked_fill(~seen, float("-inf"))
         # Weight 0 times what a page held before, perhaps another sequence's infinity, must be 0.
         values = values.masked_fill(~seen.any(3).any(0)[..., None], 0.0)
@@ -112,9 +122,9 @@ def _attend(q: Tensor, k_pages: Tensor, v_pages: Tensor, tiles: QueryTiles, part
     return by_query.reshape(len(positions), filled, q.shape[1], channels)
 
 
-def _gathered(cache: Tensor, pages: Tensor) -> Tensor:
+def _gathered(cache: Pages, pages: Tensor) -> Tensor:
     """One block of keys or values for each of I tiles, fp32 `[I, G, block, D]`, in memory in this order."""
-    return cache[pages].flatten(1, 2).transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return cache.numbers[pages].flatten(1, 2).transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def _products(rows: Tensor, matrices: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mistral7b.config import ModelConfig
+from mistral7b.kernels.cache import Pages
 from mistral7b.model.batch import TokenBatch
 
 NULL_PAGE = 0
@@ -124,10 +125,9 @@ class PagePool:
         self.give_back(page)
         return copy
 
-    def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
-        """Store k and v `[T, KV heads, D]` of one layer at flat `slots` `[T]` (page x P + offset)."""
-        self.k[layer].flatten(0, 1)[slots] = k.to(self.k.dtype)
-        self.v[layer].flatten(0, 1)[slots] = v.to(self.v.dtype)
+    def layer(self, layer: int) -> tuple[Pages, Pages]:
+        """The pages of one layer: keys, values."""
+        return Pages(self.k[layer]), Pages(self.v[layer])
 
     def slots(self, batch: TokenBatch) -> Tensor:
         """Flat slot of each token of the batch, `[T]`."""

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from mistral7b.config import ModelConfig
 from mistral7b.kernels.interface import Kernels
-from mistral7b.kernels.tiles import QueryTiles
 from mistral7b.kernels.torch_room import TorchKernels
 from mistral7b.model.batch import TokenBatch
 from mistral7b.model.pages import PagePool
@@ -26,19 +25,19 @@ class Pass:
     window: int | None
     pool: PagePool | None
     slots: Tensor | None
-    tiles: QueryTiles | None
+    queries: object  # what the kernels made of the batch
 
     @classmethod
-    def plan(cls, batch: TokenBatch, pool: PagePool | None, config: ModelConfig, device: torch.device) -> Pass:
+    def plan(cls, batch: TokenBatch, pool: PagePool | None, config: ModelConfig, kernels: Kernels, device: torch.device) -> Pass:
         """Plan a forward of `batch` (on the CPU) for a model on `device`."""
-        window, slots, tiles = config.sliding_window, None, None
+        window, slots, queries = config.sliding_window, None, None
         if pool is not None:
             assert batch.tables is not None, "a cache needs page tables"
             slots = pool.slots(batch).to(device)
-            tiles = QueryTiles.cut(batch.positions, batch.borders, batch.tables, pool.page_tokens, window).to(device)
+            queries = kernels.plan(batch.positions, batch.borders, batch.tables, pool.page_tokens, window, device)
         positions = batch.positions.to(device)
         cos, sin = rotations(positions, config.head_dim, config.rope_theta)
-        return cls(cos, sin, positions, window, pool, slots, tiles)
+        return cls(cos, sin, positions, window, pool, slots, queries)
 
 
 class Linear(nn.Module):
@@ -86,10 +85,11 @@ class Attention(nn.Module):
             out = self.kernels.attention(q, k, v, plan.positions, plan.window)
         else:
             assert plan.slots is not None
-            assert plan.tiles is not None
+            keys, values = plan.pool.layer(layer)
             # Write, then read through the table: a chunk sees its own keys as they are rounded in the cache.
-            plan.pool.write(layer, plan.slots, k, v)
-            out = self.kernels.paged_attention(q, plan.pool.k[layer], plan.pool.v[layer], plan.tiles, plan.window)
+            self.kernels.write(k, keys, plan.slots)
+            self.kernels.write(v, values, plan.slots)
+            out = self.kernels.paged_attention(q, keys, values, plan.queries)
         return self.wo(out.flatten(-2))  # type: ignore[no-any-return]
 
 
@@ -129,6 +129,7 @@ class Transformer(nn.Module):
         super().__init__()
         kernels = kernels or TorchKernels()
         self.config = config
+        self.kernels = kernels
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Block(config, kernels) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps, kernels)
@@ -146,7 +147,7 @@ class Transformer(nn.Module):
 
     def hidden(self, batch: TokenBatch, pool: PagePool | None = None) -> Tensor:
         """Final normed states `[T, dim]` of all rows. Without a pool every sequence of the batch stands alone."""
-        plan = Pass.plan(batch, pool, self.config, self.device)
+        plan = Pass.plan(batch, pool, self.config, self.kernels, self.device)
         x = self.tok_embeddings(batch.ids.to(self.device))
         for index, layer in enumerate(self.layers):
             x = layer(x, plan, index)

@@ -1,0 +1,30 @@
+// Attention through the page tables of the ring (docs/life-of-a-prompt.md): two orders of the same sums. The keys of a query are
+// cut into blocks of 128 by their position alone, and blocks are put together in order, so a row's bits are the same in any batch.
+#pragma once
+
+#include "attention_blocks.hpp"
+#include "attention_tile.hpp"
+
+namespace {
+
+// Calls f with the types of the activations and of the cache.
+template <class Body> M7_INLINE void with_types(const m7::Attention &a, const Body &f) {
+    const bool wide = a.number == m7::Number::f32, wide_cache = a.cached == m7::Number::f32;
+    if (wide) wide_cache ? f.template operator()<float, float>() : f.template operator()<float, uint16_t>();
+    else wide_cache ? f.template operator()<uint16_t, float>() : f.template operator()<uint16_t, uint16_t>();
+}
+
+void attend_tile(const m7::Attention &a, const m7::Span &span, int64_t kv_head, float *scratch) {
+    with_types(a, [&]<class T, class C>() { attend_tile_of<T, C>(a, span, kv_head, scratch); });
+}
+
+void attend_blocks(const m7::Attention &a, const m7::Span &span, int64_t block, int64_t count, const m7::Partial &partial, float *scratch) {
+    with_types(a, [&]<class T, class C>() { attend_blocks_of<T, C>(a, span, block, count, partial, scratch); });
+}
+
+void merge_blocks(const m7::Attention &a, const m7::Span &span, int64_t first, int64_t last, const m7::Partial &partial, float *scratch) {
+    if (a.number == m7::Number::f32) merge_blocks_of<float>(a, span, first, last, partial, scratch);
+    else merge_blocks_of<uint16_t>(a, span, first, last, partial, scratch);
+}
+
+}  // namespace

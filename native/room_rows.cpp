@@ -1,0 +1,53 @@
+// Work on single rows, a handful of them a task.
+#include <algorithm>
+#include <stdexcept>
+
+#include "room.hpp"
+
+namespace m7 {
+
+namespace {
+
+constexpr int64_t kRows = 4;
+
+int64_t row_bytes(const Matrix &m) { return m.columns * (m.number == Number::bf16 ? 2 : 4); }
+uint8_t *row_of(const Matrix &m, int64_t row) { return static_cast<uint8_t *>(m.data) + row * row_bytes(m); }
+
+template <class Body> void by_row(Pool &pool, int64_t rows, const Body &body) {
+    pool.run((rows + kRows - 1) / kRows, [&](int64_t task, int) {
+        for (int64_t row = task * kRows; row < std::min(rows, (task + 1) * kRows); ++row) body(row);
+    });
+}
+
+}  // namespace
+
+void Room::rms_norm(const Matrix &x, const void *weight, float eps, const Matrix &out) {
+    std::lock_guard lock(one_call_);
+    by_row(pool_, x.rows, [&](int64_t row) { table_->rms_norm(row_of(x, row), weight, eps, x.columns, x.number, row_of(out, row)); });
+}
+
+void Room::rope(const Matrix &x, const float *cos, const float *sin, int64_t channels, const Matrix &out) {
+    std::lock_guard lock(one_call_);
+    by_row(pool_, x.rows, [&](int64_t row) {
+        const int64_t angle = row * (channels / 2);
+        table_->rope(row_of(x, row), cos + angle, sin + angle, x.columns / channels, channels, x.number, row_of(out, row));
+    });
+}
+
+void Room::swiglu(const Matrix &gate, const Matrix &up, const Matrix &out) {
+    std::lock_guard lock(one_call_);
+    by_row(pool_, gate.rows, [&](int64_t row) {
+        table_->swiglu(row_of(gate, row), row_of(up, row), gate.columns, gate.number, row_of(out, row));
+    });
+}
+
+void Room::write(const Matrix &x, const Matrix &cache, const int64_t *slots) {
+    std::lock_guard lock(one_call_);
+    for (int64_t row = 0; row < x.rows; ++row)
+        if (slots[row] < 0 || slots[row] >= cache.rows) throw std::out_of_range("a token is to be written outside the cache");
+    by_row(pool_, x.rows, [&](int64_t row) {
+        table_->convert(row_of(x, row), x.number, x.columns, cache.number, row_of(cache, slots[row]));
+    });
+}
+
+}  // namespace m7
