@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 try:
     from mistral7b.kernels import _native
 except ImportError:  # installed without a C++ compiler
-    _native = None
+    _native = None  # type: ignore[assignment]
 
 _NUMBERS = {torch.float32: 0, torch.bfloat16: 1}
 _FORMATS = {"int4": 0, "int5": 1, "int8": 2, "q4_0": 3, "q8_0": 4}
@@ -52,7 +52,7 @@ class Sequences:
 
     @cached_property
     def addresses(self) -> tuple[int, int, int, int, int]:
-        return self.positions.data_ptr(), self.borders.data_ptr(), self.tables.data_ptr(), *self.tables.shape  # type: ignore[return-value]
+        return self.positions.data_ptr(), self.borders.data_ptr(), self.tables.data_ptr(), *self.tables.shape
 
     @cached_property
     def tiles(self) -> QueryTiles:
