@@ -52,8 +52,8 @@ void packed(m7::Room &room, Digest &digest) {
             for (auto &s : scales) s = random.number();
             for (auto &v : x) v = random.number();
             x[77] = 4000.0f;  // a spike
-            room.packed_linear({x.data(), m7::Number::f32, count, inputs}, format, weights.data(), scales.data(),
-                               {y.data(), m7::Number::f32, count, outputs});
+            room.packed_linear({x.data(), m7::Number::f32, count, inputs},
+                               {{format, weights.data(), scales.data(), {y.data(), m7::Number::f32, count, outputs}}});
             digest.add(y.data(), y.size() * sizeof(float));
         }
     }

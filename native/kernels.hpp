@@ -6,6 +6,7 @@
 #include "elementwise.hpp"
 #include "packed.hpp"
 #include "quantized_rows.hpp"
+#include "residual.hpp"
 
 namespace {
 
@@ -32,6 +33,7 @@ m7::Table make_table() {
         .rms_norm = rms_norm,
         .rope = rope,
         .swiglu = swiglu,
+        .add = add,
         .convert = convert,
         .attend_tile = attend_tile,
         .attend_blocks = attend_blocks,

@@ -41,6 +41,11 @@ void Room::swiglu(const Matrix &gate, const Matrix &up, const Matrix &out) {
     });
 }
 
+void Room::add(const Matrix &x, const Matrix &y, const Matrix &out) {
+    std::lock_guard lock(one_call_);
+    by_row(pool_, x.rows, [&](int64_t row) { table_->add(row_of(x, row), row_of(y, row), x.columns, x.number, row_of(out, row)); });
+}
+
 void Room::write(const Matrix &x, const Matrix &cache, const int64_t *slots) {
     std::lock_guard lock(one_call_);
     for (int64_t row = 0; row < x.rows; ++row)

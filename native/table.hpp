@@ -109,6 +109,7 @@ struct Table {
     void (*rms_norm)(const void *x, const void *weight, float eps, int64_t width, Number number, void *out);
     void (*rope)(const void *x, const float *cos, const float *sin, int64_t heads, int64_t channels, Number number, void *out);
     void (*swiglu)(const void *gate, const void *up, int64_t count, Number number, void *out);
+    void (*add)(const void *x, const void *y, int64_t count, Number number, void *out);
     void (*convert)(const void *x, Number number, int64_t count, Number cached, void *out);
     // All of a span of at most kTileQueries, for the heads of one KV head.
     void (*attend_tile)(const Attention &a, const Span &span, int64_t kv_head, float *scratch);

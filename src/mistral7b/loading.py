@@ -17,6 +17,7 @@ from mistral7b.engine.lookup import Lookup
 from mistral7b.errors import MemoryFitError, RequestError
 from mistral7b.kernels.choice import KernelsName, choose
 from mistral7b.kernels.interface import Kernels
+from mistral7b.model.fused import fuse
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, cache_bytes, ring_slots
 from mistral7b.model.transformer import Transformer
 from mistral7b.quant.linear import insert
@@ -96,7 +97,9 @@ def _network(
         network.load_state_dict(weights.plain | insert(network, weights.packed), assign=True)
     else:
         network.load_state_dict(load_weights(checkpoint, dtype=dtype, device=device, progress=progress), assign=True)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    fuse(network)
+    return network
 
 
 def stays_packed(dtype: str | torch.dtype, device: torch.device) -> bool:

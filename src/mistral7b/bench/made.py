@@ -11,6 +11,7 @@ from torch import Tensor
 from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.config import ModelConfig
 from mistral7b.kernels.interface import Kernels
+from mistral7b.model.fused import fuse
 from mistral7b.model.transformer import Transformer
 from mistral7b.quant.formats import FormatName
 from mistral7b.quant.linear import insert
@@ -40,7 +41,9 @@ def network(shape: str, layers: int, format: str, kernels: Kernels) -> Transform
         else:
             packed[name] = _repeated(_HEAD[format] if name == "output.weight" else _layer(format), (size[0], size[1]))
     made.load_state_dict(plain | insert(made, packed), assign=True)
-    return made.eval().requires_grad_(False)
+    made.eval().requires_grad_(False)
+    fuse(made)
+    return made
 
 
 def read_bytes(model: Transformer) -> int:

@@ -1,8 +1,12 @@
 _Matrix = tuple[int, int, int, int]  # address, 0 fp32 or 1 bf16, rows, columns
 _Pages = tuple[int, int, int, int, int, int]  # address, number, pages, tokens of a page, KV heads, channels
 _Sequences = tuple[int, int, int, int, int]  # addresses of positions, borders, tables; sequences, slots of a table
+_Weight = tuple[bool, int, int, int, int]  # packed, its format or else its number, address, address of its scales, outputs
 
 def instruction_sets() -> list[tuple[str, str, bool]]: ...
+
+class Layer:
+    def __init__(self, weights: list[_Weight], attention_norm: int, ffn_norm: int, eps: float) -> None: ...
 
 class Room:
     def __init__(self, instruction_set: str, threads: int) -> None: ...
@@ -18,3 +22,14 @@ class Room:
     def swiglu(self, gate: _Matrix, up: _Matrix, out: _Matrix) -> None: ...
     def write(self, x: _Matrix, cache: _Matrix, slots: int) -> None: ...
     def attention(self, q: _Matrix, out: _Matrix, k: _Pages, v: _Pages, sequences: _Sequences, window: int) -> None: ...
+    def layer(
+        self,
+        layer: Layer,
+        x: _Matrix,
+        angles: tuple[int, int],
+        slots: int,
+        k: _Pages,
+        v: _Pages,
+        sequences: _Sequences,
+        window: int,
+    ) -> None: ...

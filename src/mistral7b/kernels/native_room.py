@@ -40,6 +40,16 @@ def best_instruction_set() -> str | None:
 
 
 @dataclass(frozen=True)
+class LayerWeights:
+    """The weights of one layer: `matrices` are wq, wk, wv, wo, w1, w2, w3, each `[out, in]`."""
+
+    matrices: tuple[Tensor | PackedWeight, ...]
+    attention_norm: Tensor
+    ffn_norm: Tensor
+    eps: float
+
+
+@dataclass(frozen=True)
 class Sequences:
     """A batch as the native attention takes it: `Kernels.plan`'s arguments, their addresses, and tiles for the torch room."""
 
@@ -146,6 +156,33 @@ class NativeKernels(TorchKernels):
         out = torch.empty_like(q)
         self._room.attention(_matrix(q), _matrix(out), _pages(k), _pages(v), plan.addresses, plan.window or _NO_WINDOW)
         return out
+
+    def bind_layer(self, weights: LayerWeights) -> _native.Layer | None:
+        """A layer for `run_layer`; None where some weight is of a type that C++ does not compute with."""
+        matrices = [_weight(each) for each in weights.matrices]
+        norms = (weights.attention_norm, weights.ffn_norm)
+        if any(matrix is None for matrix in matrices) or not all(_served(norm) for norm in norms):
+            return None
+        return _native.Layer([each for each in matrices if each], *(norm.data_ptr() for norm in norms), weights.eps)
+
+    def run_layer(
+        self, layer: _native.Layer, x: Tensor, cos: Tensor, sin: Tensor, slots: Tensor, k: Pages, v: Pages, plan: object
+    ) -> Tensor:
+        """x `[T, dim]` after a whole layer, keys and values written to `slots` of the pages: the bits of its single steps."""
+        assert isinstance(plan, Sequences), "a plan of this room"
+        out = x.clone(memory_format=torch.contiguous_format)
+        self._room.layer(
+            layer, _matrix(out), (cos.data_ptr(), sin.data_ptr()), slots.data_ptr(), _pages(k), _pages(v), plan.addresses,
+            plan.window or _NO_WINDOW,
+        )  # fmt: skip
+        return out
+
+
+def _weight(weight: Tensor | PackedWeight) -> tuple[bool, int, int, int, int] | None:
+    if isinstance(weight, Tensor):
+        return (False, _NUMBERS[weight.dtype], weight.data_ptr(), 0, weight.shape[0]) if _served(weight) else None
+    scales = 0 if weight.scales is None else weight.scales.data_ptr()
+    return True, _FORMATS[weight.format], weight.blocks.data_ptr(), scales, weight.shape[0]
 
 
 def _served(x: Tensor) -> bool:
