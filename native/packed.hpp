@@ -130,35 +130,47 @@ template <Format FORMAT> void unpack(const uint8_t *weights, int64_t blocks, uin
     }
 }
 
-// As `direct_tile`, with weights that `unpack` wrote; `block` is the first of them within the row.
-template <Format FORMAT, int ROWS>
-M7_OWN void unpacked_tile(const m7::Rows &x, int64_t row, int64_t block, const uint8_t *weights, int64_t blocks, float *sums) {
+// As `direct_tile`, with weights that `unpack` wrote, for PANELS panels; `block` is the first of them within the row. Weights and
+// sums of the next panel stand `weights_stride` bytes and `sums_stride` numbers behind.
+template <Format FORMAT, int ROWS, int PANELS>
+M7_OWN void unpacked_tile(const m7::Rows &x, int64_t row, int64_t block, const uint8_t *weights, int64_t weights_stride,
+                          int64_t blocks, float *sums, int64_t sums_stride) {
     constexpr int bits = bits_of(FORMAT);
     const int64_t padded = x.padded, per_row = padded / kBlock;
     const int8_t *q = x.q + row * padded + block * kBlock;
     const float *x_scale = x.scale + row * per_row + block;
     const int32_t *pairs = x.pairs + (row * per_row + block) * 4;
     for (int64_t group = 0; group < 4 * blocks; ++group, q += kGroup, weights += m7::kUnpackedGroup) {
-        Sums<bits> s[ROWS];
-        each<ROWS>(M7_EACH(r) { s[r] = start<bits>(pairs[r * per_row * 4 + group]); });
-        each<8>(M7_EACH(t) {
-            const Weights w = load_weights(weights + 64 + 64 * t);
-            each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], w, four(q + r * padded + 4 * t)); });
-        });
-        const I scales = load_int(weights);
+        Sums<bits> s[ROWS * PANELS];
         each<ROWS>(M7_EACH(r) {
-            float *sum = sums + r * kPanel;
-            store(sum, with_group<FORMAT>(load(sum), s[r], scales, x_scale[r * per_row + group / 4]));
+            const Sums<bits> begun = start<bits>(pairs[r * per_row * 4 + group]);
+            each<PANELS>(M7_EACH(p) { s[r * PANELS + p] = begun; });
+        });
+        each<8>(M7_EACH(t) {
+            Weights w[PANELS];
+            each<PANELS>(M7_EACH(p) { w[p] = load_weights(weights + p * weights_stride + 64 + 64 * t); });
+            each<ROWS>(M7_EACH(r) {
+                const int32_t inputs = four(q + r * padded + 4 * t);
+                each<PANELS>(M7_EACH(p) { s[r * PANELS + p] = dot<bits>(s[r * PANELS + p], w[p], inputs); });
+            });
+        });
+        each<PANELS>(M7_EACH(p) {
+            const I scales = load_int(weights + p * weights_stride);
+            each<ROWS>(M7_EACH(r) {
+                float *sum = sums + p * sums_stride + r * kPanel;
+                store(sum, with_group<FORMAT>(load(sum), s[r * PANELS + p], scales, x_scale[r * per_row + group / 4]));
+            });
         });
     }
 }
 
+// A tile has as many sums as there are registers, less those for weights and activations.
 #if defined(SIMD_AVX512)
-constexpr int kTileRows = 12;
+constexpr int kTileRows = 12, kTilePanels = 2;
 #elif defined(SIMD_AVX2)
-constexpr int kTileRows = 6;
+constexpr int kTileRows = 6, kTilePanels = 1;
 #else
-constexpr int kTileRows = 1;
+constexpr int kTileRows = 1, kTilePanels = 1;
 #endif
 constexpr int kDirectRows = 4;
 
@@ -174,20 +186,28 @@ template <Format FORMAT> void add_panels(const m7::PackedWork &work, float *sums
     if (work.n_rows == 2) return direct.template operator()<2>();
     if (work.n_rows == 3) return direct.template operator()<3>();
     if (work.n_rows == 4) return direct.template operator()<4>();
-    for (int64_t block = 0; block < blocks; block += m7::kChunkBlocks) {
-        const int64_t chunk = std::min(m7::kChunkBlocks, blocks - block);
-        for (int64_t p = 0; p < work.panels; ++p) {
-            unpack<FORMAT>(first + p * panel_bytes + block * m7::block_bytes(FORMAT), chunk, buffer);
+    constexpr int64_t most = m7::kChunkBlocks / kTilePanels;
+    const int64_t sums_stride = work.n_rows * kPanel;
+    for (int64_t block = 0; block < blocks; block += most) {
+        const int64_t chunk = std::min(most, blocks - block), unpacked = chunk * 4 * m7::kUnpackedGroup;
+        int64_t p = 0;
+        const auto panels = [&]<int PANELS>() {
+            for (int i = 0; i < PANELS; ++i)
+                unpack<FORMAT>(first + (p + i) * panel_bytes + block * m7::block_bytes(FORMAT), chunk, buffer + i * unpacked);
             int64_t row = 0;
             const auto tiles = [&]<int ROWS>() {
                 for (; row + ROWS <= work.n_rows; row += ROWS)
-                    unpacked_tile<FORMAT, ROWS>(work.rows, row, block, buffer, chunk, sums + (p * work.n_rows + row) * kPanel);
+                    unpacked_tile<FORMAT, ROWS, PANELS>(work.rows, row, block, buffer, unpacked, chunk,
+                                                        sums + p * sums_stride + row * kPanel, sums_stride);
             };
             tiles.template operator()<kTileRows>();
             if constexpr (kTileRows > 4) tiles.template operator()<4>();
             if constexpr (kTileRows > 2) tiles.template operator()<2>();
             tiles.template operator()<1>();
-        }
+            p += PANELS;
+        };
+        while (p + kTilePanels <= work.panels) panels.template operator()<kTilePanels>();
+        while (p < work.panels) panels.template operator()<1>();
     }
 }
 

@@ -160,10 +160,10 @@ class NativeKernels(TorchKernels):
     def bind_layer(self, weights: LayerWeights) -> _native.Layer | None:
         """A layer for `run_layer`; None where some weight is of a type that C++ does not compute with."""
         matrices = [_weight(each) for each in weights.matrices]
-        norms = (weights.attention_norm, weights.ffn_norm)
-        if any(matrix is None for matrix in matrices) or not all(_served(norm) for norm in norms):
+        found = [each for each in matrices if each is not None]
+        if len(found) < len(matrices) or not (_served(weights.attention_norm) and _served(weights.ffn_norm)):
             return None
-        return _native.Layer([each for each in matrices if each], *(norm.data_ptr() for norm in norms), weights.eps)
+        return _native.Layer(found, weights.attention_norm.data_ptr(), weights.ffn_norm.data_ptr(), weights.eps)
 
     def run_layer(
         self, layer: _native.Layer, x: Tensor, cos: Tensor, sin: Tensor, slots: Tensor, k: Pages, v: Pages, plan: object
