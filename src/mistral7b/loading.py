@@ -15,6 +15,7 @@ from mistral7b.engine.draft_model import DEFAULT_CATCH_UP, DraftModel, check_pai
 from mistral7b.engine.drafts import Drafts, PricedDrafter
 from mistral7b.engine.lookup import Lookup
 from mistral7b.errors import MemoryFitError, RequestError
+from mistral7b.kernels.torch_room import TorchKernels
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, cache_bytes, ring_slots
 from mistral7b.model.transformer import Transformer
 from mistral7b.quant.linear import insert
@@ -84,11 +85,12 @@ def load_checkpoint(
 def _network(
     checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, progress: Progress | None, *, packed: bool
 ) -> Transformer:
+    kernels = TorchKernels()
     with torch.device("meta"):
-        network = Transformer(checkpoint.config)
+        network = Transformer(checkpoint.config, kernels)
     if packed:
         weights = load_packed(checkpoint, dtype=dtype, device=device, progress=progress)
-        network.load_state_dict(weights.plain | insert(network, weights.packed), assign=True)
+        network.load_state_dict(weights.plain | insert(network, weights.packed, kernels), assign=True)
     else:
         network.load_state_dict(load_weights(checkpoint, dtype=dtype, device=device, progress=progress), assign=True)
     return network.eval().requires_grad_(False)

@@ -62,11 +62,11 @@ def find_model(model: str) -> Path:
 _ONE_THREAD_BELOW = 100_000_000
 
 
-def settle_threads(llm: LLM) -> None:
+def settle_threads(n_params: int) -> None:
     """Let a small model compute on one thread."""
     import torch
 
-    if llm.checkpoint.config.n_params < _ONE_THREAD_BELOW:
+    if n_params < _ONE_THREAD_BELOW:
         torch.set_num_threads(1)
 
 
@@ -83,7 +83,7 @@ def open_model(
             path, dtype=dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant, force=force,
             progress=loaded,
         )  # fmt: skip
-    settle_threads(llm)
+    settle_threads(llm.checkpoint.config.n_params)
     found = llm.checkpoint.variant
     opened = Opened(llm, model, time.perf_counter() - started, variant or (found.name if found else None))
     if not quiet:
