@@ -60,9 +60,11 @@ def test_zeros_stay_zeros(format: FormatName) -> None:
     weight = random(20, 160, 1)
     weight[3] = 0
     weight[5, 32:64] = 0
+    weight[7] = 1e-40  # subnormal: no scale could reach it
     dense = nearest(weight, format).dense(torch.float32)
     assert not dense[3].any()
     assert not dense[5, 32:64].any()
+    assert not dense[7].any()
     assert dense.isfinite().all()
 
 

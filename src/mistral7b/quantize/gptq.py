@@ -16,7 +16,7 @@ from torch import Tensor
 from mistral7b.errors import NumericError
 from mistral7b.quant.formats import FORMATS, GROUP_INPUTS, FormatName, PackedFormat
 from mistral7b.quant.matrix import PackedMatrix, pack
-from mistral7b.quant.nearest import search
+from mistral7b.quant.nearest import inverse_of, search
 from mistral7b.quantize.cholesky import damped_cholesky_
 
 DAMPING = 0.01  # share of the mean diagonal that is added to it
@@ -85,7 +85,7 @@ def _compensated(weight: Tensor, form: PackedFormat, each: Tensor, factor: Facto
     left = weight.T[order]
     errors, q = torch.empty_like(left), torch.empty(left.shape, dtype=torch.int8)
     steps = each.T.contiguous()
-    inverse = torch.where(steps > 0, 1 / steps, 0.0)
+    inverse = inverse_of(steps)
     group_of = (order // GROUP_INPUTS if len(steps) > 1 else torch.zeros_like(order)).tolist()
     for end in range(count, 0, -_INPUTS):
         start = max(0, end - _INPUTS)
