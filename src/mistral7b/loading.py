@@ -94,7 +94,7 @@ def _network(
         network = Transformer(checkpoint.config, kernels)
     if packed:
         weights = load_packed(checkpoint, dtype=dtype, device=device, progress=progress)
-        network.load_state_dict(weights.plain | insert(network, weights.packed), assign=True)
+        network.load_state_dict(weights.plain | insert(network, weights.packed, kernels), assign=True)
     else:
         network.load_state_dict(load_weights(checkpoint, dtype=dtype, device=device, progress=progress), assign=True)
     network.eval().requires_grad_(False)

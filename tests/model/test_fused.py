@@ -31,7 +31,7 @@ def made(dtype: torch.dtype, packed: FormatName | None, *, fused: bool, threads:
     if packed is not None:
         # w2 stays plain: a layer may hold both.
         names = [name for name in state if ".w" in name.removesuffix(".weight") and "w2" not in name]
-        state |= insert(model, {name: nearest(state.pop(name), packed) for name in names})
+        state |= insert(model, {name: nearest(state.pop(name), packed) for name in names}, model.kernels)
     model.load_state_dict(state, assign=True)
     model.eval().requires_grad_(False)
     if fused:

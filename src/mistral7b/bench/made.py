@@ -40,7 +40,7 @@ def network(shape: str, layers: int, format: str, kernels: Kernels) -> Transform
             plain[name] = _rows(size).bfloat16().repeat(-(-size[0] // _ROWS), 1)[: size[0]]
         else:
             packed[name] = _repeated(_HEAD[format] if name == "output.weight" else _layer(format), (size[0], size[1]))
-    made.load_state_dict(plain | insert(made, packed), assign=True)
+    made.load_state_dict(plain | insert(made, packed, kernels), assign=True)
     made.eval().requires_grad_(False)
     fuse(made)
     return made

@@ -31,15 +31,15 @@ class QuantLinear(nn.Module):
         return self.kernels.packed_linear(x, self.packed)
 
 
-def insert(network: nn.Module, weights: Mapping[str, PackedMatrix]) -> dict[str, Tensor]:
+def insert(network: nn.Module, weights: Mapping[str, PackedMatrix], kernels: Kernels) -> dict[str, Tensor]:
     """Puts a QuantLinear where each named weight ("layers.3.attention.wq.weight") stood; returns their part of the state dict.
 
-    What stood there has a `kernels` of its own, as a Linear has, and may be on the meta device.
+    What stood there may be on the meta device.
     """
     state: dict[str, Tensor] = {}
     for name, packed in weights.items():
         place = name.removesuffix(".weight")
-        module = QuantLinear(packed, network.get_submodule(place).kernels)  # type: ignore[arg-type]
+        module = QuantLinear(packed, kernels)
         network.set_submodule(place, module)
         state |= {f"{place}.{key}": value for key, value in module.state_dict().items()}
     return state

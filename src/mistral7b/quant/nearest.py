@@ -17,8 +17,9 @@ _SHARES = {
     5: (1.0, 1.03, 0.97, 0.94, 0.9, 0.86, 0.8),
     8: (1.0, 0.97, 0.93),
 }
-_LARGEST = 240  # integer scale of a row's widest group, below 255: room for shares above 1
+_LARGEST = 240  # integer scale of a row's widest group at share 1: room for larger shares below 255
 _WEIGHTS_AT_ONCE = 1 << 20
+_LEAST = 1e-37  # a smaller step has no finite inverse; what is so small is 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,27 +59,26 @@ def rounded(weight: Tensor, form: PackedFormat, each: Tensor) -> Tensor:
 
 def search(weight: Tensor, form: PackedFormat, importance: Tensor | None = None) -> Steps:
     """Scales for `weight`, fp32 `[N, K]`: never a larger error than with scales that just reach the largest weights."""
-    count = -(-weight.shape[1] // GROUP_INPUTS) if form.group_scales == "u8" else 1
+    by_group = form.group_scales == "u8"
+    count = -(-weight.shape[1] // GROUP_INPUTS) if by_group else 1
     grouped = _grouped(weight, count)
     counts = _grouped(torch.ones_like(weight[:1]) if importance is None else importance.to(weight)[None], count)
-    reach = grouped.abs().amax(-1) / form.high  # [N, groups]
-    largest = _LARGEST if form.group_scales == "u8" else 1
-    channels = reach.amax(1) / largest
+    reach = grouped.abs().amax(-1) / form.high  # [N, count]
+    unit = reach.amax(1) / _LARGEST  # of the integer scales
     best, least = torch.zeros_like(reach), torch.full_like(reach, float("inf"))
     for share in _SHARES[form.bits]:
-        # Without groups the one step is a float; with them it is the channel's times an integer.
-        tried = reach * share if count == 1 and largest == 1 else _integers(reach * share, channels) * channels[:, None]
+        tried = _integers(reach * share, unit) * unit[:, None] if by_group else reach * share
         error = (_levels(grouped, form, tried[..., None]) * tried[..., None] - grouped).square_().mul_(counts).sum(-1)
         better = error < least
         best, least = torch.where(better, tried, best), torch.where(better, error, least)
-    integers = _integers(best, channels) if largest > 1 else torch.ones_like(best)
-    start = channels if largest > 1 else best[:, 0]
-    fitted = _fit_channels(grouped, form, counts, integers, start)
-    return Steps(integers.to(torch.uint8) if largest > 1 else None, fitted)
+    if not by_group:
+        return Steps(None, _fitted(grouped, form, counts, torch.ones_like(best), best[:, 0]))
+    integers = _integers(best, unit)
+    return Steps(integers.to(torch.uint8), _fitted(grouped, form, counts, integers, unit))
 
 
-def _fit_channels(grouped: Tensor, form: PackedFormat, counts: Tensor, integers: Tensor, channels: Tensor) -> Tensor:
-    """The channel scale of least error for the levels that `channels` give."""
+def _fitted(grouped: Tensor, form: PackedFormat, counts: Tensor, integers: Tensor, channels: Tensor) -> Tensor:
+    """The channel scales of least error for the levels that `channels` give."""
     levels = _levels(grouped, form, (integers * channels[:, None])[..., None]) * integers[..., None]
     above, below = (grouped * levels * counts).sum((1, 2)), (levels.square() * counts).sum((1, 2))
     return torch.where(below > 0, above / below.clamp(min=torch.finfo(below.dtype).tiny), channels)
@@ -86,14 +86,17 @@ def _fit_channels(grouped: Tensor, form: PackedFormat, counts: Tensor, integers:
 
 def _levels(grouped: Tensor, form: PackedFormat, steps: Tensor) -> Tensor:
     """Nearest integers within the format's bounds; 0 where a step is 0."""
-    inverse = torch.where(steps > 0, 1 / steps, 0.0)
-    return (grouped * inverse).round_().clamp_(form.low, form.high)
+    return (grouped * inverse_of(steps)).round_().clamp_(form.low, form.high)
 
 
-def _integers(steps: Tensor, channels: Tensor) -> Tensor:
+def inverse_of(steps: Tensor) -> Tensor:
+    """1 over each step; 0 for one that is none."""
+    return torch.where(steps > _LEAST, 1 / steps, 0.0)
+
+
+def _integers(steps: Tensor, unit: Tensor) -> Tensor:
     """The integer scales nearest to `steps`, 1..255."""
-    inverse = torch.where(channels > 0, 1 / channels, 0.0)
-    return (steps * inverse[:, None]).round_().clamp_(1, 255)
+    return (steps * inverse_of(unit)[:, None]).round_().clamp_(1, 255)
 
 
 def _grouped(weight: Tensor, count: int) -> Tensor:
