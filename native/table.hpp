@@ -12,7 +12,7 @@ constexpr int64_t kPanel = 16;   // output channels of a block
 constexpr int64_t kBlock = 128;  // inputs of a block
 constexpr int64_t kGroup = 32;   // inputs under one scale of the weights
 
-// Bytes of one block of 16 x 128 weights (docs/quantization.md has the layouts).
+// Bytes of one block of 16 x 128 weights (src/mistral7b/quant/layout.py has the layouts).
 constexpr int64_t block_bytes(Format format) {
     switch (format) {
         case Format::int4: return 64 + 1024;
