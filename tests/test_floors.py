@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
 # An editable installation answers for its own tree before PYTHONPATH is asked.
 LINT = (
     "import sys; sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__name__.startswith('ScikitBuild')]; "
