@@ -2,7 +2,7 @@
 
     python benchmarks/attention_kernels.py --rounds 5 --json
 
-Three questions, each on the 7B's shape (32 query heads of 128 channels), with random numbers. Variants take turns; the figures are
+Three questions, each on the 7B's shape (32 query heads of 128 channels), with random numbers. Variants take turns; figures are
 medians (least, most) over the rounds. `--cpu-time` counts the processor time of one thread instead of the clock: steadier on a
 machine with other work, and the only way to compare variants there.
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "simd.hpp"
+#include "lanes.hpp"
 #include "table.hpp"
 
 namespace {
@@ -13,9 +13,7 @@ constexpr int64_t kSpan = 32;  // inputs a step
 
 // One step's weights: two vectors in the order of a `spread` row. Two bf16 share a lane: the even inputs are its lower halves.
 M7_INLINE void load_span(const uint16_t *w, F &first, F &second) {
-    int32_t words[16];
-    std::memcpy(words, w, sizeof words);
-    const I both = load_int(words);
+    const I both = load_words(w);
     first = as_float(shift_left(both, 16));
     second = as_float(both & splat_int(static_cast<int32_t>(0xffff0000u)));
 }

@@ -20,6 +20,7 @@ m7::Table make_table() {
         .rope = rope,
         .swiglu = swiglu,
         .convert = convert,
+        .quantize_head = quantize_head,
         .attend_tile = attend_tile,
         .attend_blocks = attend_blocks,
         .merge_blocks = merge_blocks,

@@ -14,11 +14,11 @@ namespace {
 
 void *at(uintptr_t address) { return reinterpret_cast<void *>(address); }
 
-// (address, fp32 0 or bf16 1, rows, columns)
+// (address, fp32 0 or bf16 1 or int8 2, rows, columns)
 using Tensor = std::tuple<uintptr_t, int, int64_t, int64_t>;
 
-// (address, fp32 0 or bf16 1, pages, tokens of a page, KV heads, channels)
-using Pages = std::tuple<uintptr_t, int, int64_t, int64_t, int64_t, int64_t>;
+// (address, address of the scales, number, pages, tokens of a page, KV heads, channels)
+using Pages = std::tuple<uintptr_t, uintptr_t, int, int64_t, int64_t, int64_t, int64_t>;
 
 // (positions, borders, tables, sequences, slots of a table), the first three addresses of int64
 using Sequences = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t, int64_t>;
@@ -68,14 +68,14 @@ NB_MODULE(_native, module) {
                  room.swiglu(matrix(gate), matrix(up), matrix(out));
              })
         .def("write",
-             [](m7::Room &room, const Tensor &x, const Tensor &cache, uintptr_t slots) {
+             [](m7::Room &room, const Tensor &x, const Tensor &cache, uintptr_t slots, uintptr_t scales, int64_t channels) {
                  nb::gil_scoped_release released;
-                 room.write(matrix(x), matrix(cache), integers(slots));
+                 room.write(matrix(x), matrix(cache), integers(slots), static_cast<float *>(at(scales)), channels);
              })
         .def("attention",
              [](m7::Room &room, const Tensor &q, const Tensor &out, const Pages &k, const Pages &v, const Sequences &s, int64_t window) {
                  nb::gil_scoped_release released;
-                 const auto &[k_data, number, pages, page_tokens, kv_heads, channels] = k;
+                 const auto &[k_data, k_scales, number, pages, page_tokens, kv_heads, channels] = k;
                  const m7::Attention a{
                      .q = matrix(q).data,
                      .out = matrix(out).data,
@@ -85,6 +85,8 @@ NB_MODULE(_native, module) {
                      .channels = channels,
                      .k = at(k_data),
                      .v = at(std::get<0>(v)),
+                     .k_scales = static_cast<const float *>(at(k_scales)),
+                     .v_scales = static_cast<const float *>(at(std::get<1>(v))),
                      .cached = static_cast<m7::Number>(number),
                      .page_tokens = page_tokens,
                      .window = window,
