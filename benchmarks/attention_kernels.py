@@ -2,9 +2,9 @@
 
     python benchmarks/attention_kernels.py --rounds 5 --json
 
-Three questions, each on the 7B's shape (32 query heads of 128 channels), with random numbers. Variants take turns; the figures
-are medians (least, most) over the rounds. `--cpu-time` counts the processor time of one thread instead of the clock: steadier on
-a machine with other work, and the only way to compare variants there.
+Three questions, each on the 7B's shape (32 query heads of 128 channels), with random numbers. Variants take turns; figures are
+medians (least, most) over the rounds. `--cpu-time` counts the processor time of one thread instead of the clock: steadier on a
+machine with other work, and the only way to compare variants there.
 
 - windowed against full: one layer's attention over a sequence of 16,384 in chunks of 4,096, with a window of 4,096 and without.
   Counting scores, the window saves a factor of 2.29.

@@ -7,11 +7,18 @@
 
 namespace {
 
+template <class T, class Body> M7_INLINE void with_cache(m7::Number cached, const Body &f) {
+    switch (cached) {
+        case m7::Number::f32: return f.template operator()<T, float>();
+        case m7::Number::bf16: return f.template operator()<T, uint16_t>();
+        case m7::Number::i8: return f.template operator()<T, int8_t>();
+    }
+}
+
 // Calls f with the types of the activations and of the cache.
 template <class Body> M7_INLINE void with_types(const m7::Attention &a, const Body &f) {
-    const bool wide = a.number == m7::Number::f32, wide_cache = a.cached == m7::Number::f32;
-    if (wide) wide_cache ? f.template operator()<float, float>() : f.template operator()<float, uint16_t>();
-    else wide_cache ? f.template operator()<uint16_t, float>() : f.template operator()<uint16_t, uint16_t>();
+    if (a.number == m7::Number::f32) with_cache<float>(a.cached, f);
+    else with_cache<uint16_t>(a.cached, f);
 }
 
 void attend_tile(const m7::Attention &a, const m7::Span &span, int64_t kv_head, float *scratch) {

@@ -31,18 +31,43 @@ M7_INLINE Seen seen_by_span(const m7::Attention &a, const m7::Span &span, int64_
     return seen_between(oldest_seen(a, span.position), span.position + span.queries - 1, block);
 }
 
-// The flat slots (page x page_tokens + offset) of a block's keys. Those that nobody sees may have no page: they get the slot of
-// one that is seen, so that whole vectors can be read.
-void find_slots(const m7::Attention &a, const m7::Span &span, int64_t block, const Seen &seen, int64_t (&slots)[kKeys]) {
+// The keys of a block.
+struct Keys {
+    Seen seen;
+    int64_t slot[kKeys];  // page x page_tokens + offset
+};
+
+// Keys that nobody sees may have no page: they get the slot of one that is seen, so that whole vectors can be read.
+void find_keys(const m7::Attention &a, const m7::Span &span, int64_t block, Keys &keys) {
+    const Seen seen = keys.seen = seen_by_span(a, span, block);
     for (int64_t key = seen.first; key < seen.last;) {
         const int64_t position = block * kKeys + key, page = position / a.page_tokens, offset = position % a.page_tokens;
         const int64_t n = std::min(a.page_tokens - offset, seen.last - key);
         const int64_t slot = span.table[page % span.slots] * a.page_tokens + offset;
-        for (int64_t i = 0; i < n; ++i) slots[key + i] = slot + i;
+        for (int64_t i = 0; i < n; ++i) keys.slot[key + i] = slot + i;
         key += n;
     }
-    std::fill(slots, slots + seen.first, slots[seen.first]);
-    std::fill(slots + seen.last, slots + kKeys, slots[seen.first]);
+    std::fill(keys.slot, keys.slot + seen.first, keys.slot[seen.first]);
+    std::fill(keys.slot + seen.last, keys.slot + kKeys, keys.slot[seen.first]);
 }
+
+// One KV head's keys, or values, of all slots.
+template <class C> struct Head {
+    const C *numbers;
+    const float *scales;
+    int64_t stride, scale_stride;
+
+    M7_INLINE const C *at(int64_t slot) const { return numbers + slot * stride; }
+    // The scales of a block's keys, for whole vectors.
+    M7_INLINE void scales_of(const Keys &keys, float *out) const {
+        for (int64_t t = keys.seen.first / 16 * 16; t < (keys.seen.last + 15) / 16 * 16; ++t) out[t] = scales[keys.slot[t] * scale_stride];
+    }
+};
+
+template <class C> M7_INLINE Head<C> head_of(const m7::Attention &a, const void *numbers, const float *scales, int64_t kv_head) {
+    return {static_cast<const C *>(numbers) + kv_head * a.channels, scales ? scales + kv_head : nullptr, a.kv_heads * a.channels, a.kv_heads};
+}
+template <class C> M7_INLINE Head<C> keys_of(const m7::Attention &a, int64_t kv_head) { return head_of<C>(a, a.k, a.k_scales, kv_head); }
+template <class C> M7_INLINE Head<C> values_of(const m7::Attention &a, int64_t kv_head) { return head_of<C>(a, a.v, a.v_scales, kv_head); }
 
 }  // namespace

@@ -1,64 +1,74 @@
-// Many queries against one KV head: a block's keys and values are laid out once, in fp32, for all of them.
+// Many queries against one KV head: a block's keys come from the first-level cache for most of them, and its values are laid out
+// once for all.
 #pragma once
 
 #include "attention_block.hpp"
 
 namespace {
 
-// Values of one KV head, [padded channels / 16, 128, 16] in fp32, keys [seen.first, seen.last).
-template <class C> void lay_out_values(const C *v, int64_t stride, int64_t channels, const Seen &seen, const int64_t *slots, float *out) {
-    for (int64_t c = 0; c < channels; c += kLanes, out += kKeys * kLanes) {
-        const int64_t inside = std::min(kLanes, channels - c);
-        for (int64_t t = seen.first; t < seen.last; ++t) {
-            const C *value = v + slots[t] * stride + c;
-            if (inside == kLanes) {
-                store(out + t * kLanes, load(value));
-            } else {
-                C some[kLanes] = {};
-                std::memcpy(some, value, static_cast<size_t>(inside) * sizeof(C));
-                store(out + t * kLanes, load(some));
-            }
-        }
-    }
+constexpr int64_t kTileKeys = 16;  // keys that all rows meet before the next
+
+// One KV head's numbers of a block's keys, one after the other: a whole token apart they would drive each other out of the
+// first-level cache.
+template <class C> Head<C> gathered(const Head<C> &head, const Keys &keys, int64_t channels, int64_t padded, C *out) {
+    for (int64_t t = keys.seen.first; t < keys.seen.last; ++t)
+        std::memcpy(out + t * padded, head.at(keys.slot[t]), static_cast<size_t>(channels) * sizeof(C));
+    return {out, nullptr, padded, 0};
+}
+
+// Values of one KV head as `weigh` wants them, sixteen channels after the other: [channels / 16, 128, 16], an int8 pair in the
+// place of its first key.
+template <class C> void lay_out_values(const Head<C> &head, const Keys &keys, int64_t channels, float *out) {
+    constexpr int64_t step = sizeof(C) == 1 ? 2 : 1;
+    for (int64_t c = 0; c < channels; c += kLanes, out += kKeys * kLanes)
+        for (int64_t t = keys.seen.first / step * step; t < keys.seen.last; t += step)
+            put(out + t * kLanes, wide_value(head, keys, t, c, channels - c));
 }
 
 template <class T, class C> void attend_tile_of(const m7::Attention &a, const m7::Span &span, int64_t kv_head, float *scratch) {
-    const int64_t heads = a.heads / a.kv_heads, rows = span.queries * heads;
-    const int64_t channels = m7::padded_channels(a.channels), stride = a.kv_heads * a.channels;
-    const C *k = static_cast<const C *>(a.k) + kv_head * a.channels, *v = static_cast<const C *>(a.v) + kv_head * a.channels;
-    float *q = scratch, *answers = q + rows * channels, *weights = answers + rows * channels;
-    float *columns = weights + rows * kKeys, *values = columns + channels * kKeys;
-    auto *parts = reinterpret_cast<m7::Part *>(values + channels * kKeys), *fresh = parts + rows;
+    using Query = typename Arithmetic<C>::Query;
+    using Sum = typename Arithmetic<C>::Sum;
+    const int64_t heads = a.heads / a.kv_heads, rows = span.queries * heads, channels = m7::padded_channels(a.channels);
+    const Head<C> k = keys_of<C>(a, kv_head), v = values_of<C>(a, kv_head);
+    float *values = scratch, *answers = values + channels * kKeys, *weights = answers + rows * channels, *scales = weights + rows * kKeys;
+    auto *parts = reinterpret_cast<m7::Part *>(scales + rows), *fresh = parts + rows;
+    auto *q = reinterpret_cast<Query *>(fresh + rows);
+    auto *gathering = reinterpret_cast<C *>(values);  // the keys are done with before the values are laid out
+    Keys in_order;
+    for (int64_t t = 0; t < kKeys; ++t) in_order.slot[t] = t;
     for (int64_t row = 0; row < rows; ++row) {
-        read_query<T>(a, span.row + row / heads, kv_head * heads + row % heads, q + row * channels);
-        parts[row] = {kUnseen, 0.0f};
+        scales[row] = read_query<T, C>(a, span.row + row / heads, kv_head * heads + row % heads, answers, q + row * channels);
+        parts[row] = {kUnseen, 0.0f, 0.0f};
     }
     std::fill_n(answers, rows * channels, 0.0f);
     const int64_t newest = span.position + span.queries - 1;
     for (int64_t block = oldest_seen(a, span.position) / kKeys; block <= newest / kKeys; ++block) {
-        const Seen seen = seen_by_span(a, span, block);
-        int64_t slots[kKeys];
-        find_slots(a, span, block, seen, slots);
-        for (int64_t t = seen.first / kLanes * kLanes; t < seen.last; t += kLanes) {
-            to_columns<C>([&](int64_t i) { return k + slots[t + i] * stride; }, a.channels, columns);
-            by_rows(rows, [&]<int ROWS>(int64_t row) {
-                score<ROWS>(q + row * channels, channels, columns, a.channels, weights + row * kKeys + t);
-            });
-        }
+        Keys keys;
+        find_keys(a, span, block, keys);
+        float key_scales[kKeys], value_scales[kKeys];
+        if (sizeof(C) == 1) k.scales_of(keys, key_scales), v.scales_of(keys, value_scales);
+        const Head<C> near = gathered(k, keys, a.channels, channels, gathering);
+        for (int64_t t = keys.seen.first; t < keys.seen.last; t += kTileKeys)
+            score(q, rows, channels, near, in_order, t, std::min(t + kTileKeys, keys.seen.last), a.channels, weights);
         for (int64_t row = 0; row < rows; ++row)
-            fresh[row] = soften(weights + row * kKeys, seen_by_query(a, span, row / heads, block), seen);
-        lay_out_values(v, stride, a.channels, seen, slots, values);
-        by_rows(rows, [&]<int ROWS>(int64_t row) {
+            fresh[row] = to_weights<C>(weights + row * kKeys, seen_by_query(a, span, row / heads, block), keys.seen, scales[row],
+                                       sizeof(C) == 1 ? key_scales : nullptr, value_scales);
+        lay_out_values(v, keys, a.channels, values);
+        by_rows<kValueRows>(rows, [&]<int ROWS>(int64_t row) {
             Fade fades[ROWS];
             for (int r = 0; r < ROWS; ++r) fades[r] = meet(parts[row + r], fresh[row + r]);
-            for (int64_t c = 0; c < channels; c += kLanes) {
-                F sums[ROWS];
-                for (auto &s : sums) s = splat(0.0f);
-                const float *panel = values + c * kKeys;
-                weigh<ROWS>(weights + row * kKeys, [&](int64_t t) { return load(panel + t * kLanes); }, seen.first, seen.last, sums);
+            for (int64_t c = 0; c < a.channels; c += kLanes) {
+                Sum sums[ROWS];
+                for (auto &s : sums) s = nothing(Sum{});
+                const auto value = [panel = values + c * kKeys](int64_t t) {
+                    Sum v;
+                    get(panel + t * kLanes, v);
+                    return v;
+                };
+                weigh(weights + row * kKeys, value, keys.seen.first, keys.seen.last, sums);
                 for (int r = 0; r < ROWS; ++r) {
                     float *answer = answers + (row + r) * channels + c;
-                    store(answer, faded(fades[r], load(answer), sums[r]));
+                    store(answer, faded(fades[r], load(answer), to_numbers(sums[r])));
                 }
             }
         });

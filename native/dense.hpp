@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "simd.hpp"
+#include "lanes.hpp"
 #include "table.hpp"
 
 namespace {

@@ -103,4 +103,28 @@ void convert(const void *x, m7::Number number, int64_t count, m7::Number cached,
     }
 }
 
+// To the nearest of 255 steps; torch_room.py's `write` does the same, bit for bit. A head that is not finite gets a scale that is
+// not a number.
+template <class T> float quantize_head_of(const T *x, int64_t channels, int8_t *out) {
+    F top = splat(0.0f), broken = splat(0.0f);
+    by_sixteen(channels, [&](int64_t c, int64_t n) {
+        const F v = load_some(x + c, n);
+        top = max(abs(v), top);
+        broken = fma(v, splat(0.0f), broken);
+    });
+    const float not_finite = sum(broken), nearest = highest(top) / 127.0f, scale = nearest < 1e-30f ? 0.0f : nearest;
+    const bool nothing = scale == 0.0f || not_finite != 0.0f;
+    by_sixteen(channels, [&](int64_t c, int64_t n) {
+        int8_t some[16];
+        store_i8(some, nothing ? splat_int(0) : round_to_int(load_some(x + c, n) / splat(scale)));
+        std::memcpy(out + c, some, static_cast<size_t>(n));
+    });
+    return scale + not_finite;
+}
+
+float quantize_head(const void *x, m7::Number number, int64_t channels, int8_t *out) {
+    if (number == m7::Number::bf16) return quantize_head_of(static_cast<const uint16_t *>(x), channels, out);
+    return quantize_head_of(static_cast<const float *>(x), channels, out);
+}
+
 }  // namespace

@@ -35,6 +35,7 @@ m7::Table make_table() {
         .swiglu = swiglu,
         .add = add,
         .convert = convert,
+        .quantize_head = quantize_head,
         .attend_tile = attend_tile,
         .attend_blocks = attend_blocks,
         .merge_blocks = merge_blocks,

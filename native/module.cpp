@@ -14,11 +14,11 @@ namespace {
 
 void *at(uintptr_t address) { return reinterpret_cast<void *>(address); }
 
-// (address, fp32 0 or bf16 1, rows, columns)
+// (address, fp32 0 or bf16 1 or int8 2, rows, columns)
 using Tensor = std::tuple<uintptr_t, int, int64_t, int64_t>;
 
-// (address, fp32 0 or bf16 1, pages, tokens of a page, KV heads, channels)
-using Pages = std::tuple<uintptr_t, int, int64_t, int64_t, int64_t, int64_t>;
+// (address, address of the scales, number, pages, tokens of a page, KV heads, channels)
+using Pages = std::tuple<uintptr_t, uintptr_t, int, int64_t, int64_t, int64_t, int64_t>;
 
 // (positions, borders, tables, sequences, slots of a table), the first three addresses of int64
 using Sequences = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t, int64_t>;
@@ -42,7 +42,7 @@ m7::Weight weight(const Weight &w) {
 
 // Without queries, and without what depends on them.
 m7::Attention attention(const Pages &k, const Pages &v, int64_t window) {
-    const auto &[k_data, number, pages, page_tokens, kv_heads, channels] = k;
+    const auto &[k_data, k_scales, number, pages, page_tokens, kv_heads, channels] = k;
     return {
         .q = nullptr,
         .out = nullptr,
@@ -52,6 +52,8 @@ m7::Attention attention(const Pages &k, const Pages &v, int64_t window) {
         .channels = channels,
         .k = at(k_data),
         .v = at(std::get<0>(v)),
+        .k_scales = static_cast<const float *>(at(k_scales)),
+        .v_scales = static_cast<const float *>(at(std::get<1>(v))),
         .cached = static_cast<m7::Number>(number),
         .page_tokens = page_tokens,
         .window = window,
@@ -59,7 +61,7 @@ m7::Attention attention(const Pages &k, const Pages &v, int64_t window) {
 }
 
 m7::Matrix cache(const Pages &p) {
-    const auto &[data, number, pages, page_tokens, kv_heads, channels] = p;
+    const auto &[data, scales, number, pages, page_tokens, kv_heads, channels] = p;
     return {at(data), static_cast<m7::Number>(number), pages * page_tokens, kv_heads * channels};
 }
 
@@ -111,9 +113,9 @@ NB_MODULE(_native, module) {
                  room.swiglu(matrix(gate), matrix(up), matrix(out));
              })
         .def("write",
-             [](m7::Room &room, const Tensor &x, const Tensor &cache, uintptr_t slots) {
+             [](m7::Room &room, const Tensor &x, const Tensor &cache, uintptr_t slots, uintptr_t scales, int64_t channels) {
                  nb::gil_scoped_release released;
-                 room.write(matrix(x), matrix(cache), integers(slots));
+                 room.write(matrix(x), matrix(cache), integers(slots), static_cast<float *>(at(scales)), channels);
              })
         .def("attention",
              [](m7::Room &room, const Tensor &q, const Tensor &out, const Pages &k, const Pages &v, const Sequences &s, int64_t window) {
@@ -123,7 +125,7 @@ NB_MODULE(_native, module) {
                  a.out = matrix(out).data;
                  a.number = matrix(q).number;
                  a.heads = matrix(q).columns / a.channels;
-                 room.attention(a, std::get<2>(k), sequences(s));
+                 room.attention(a, std::get<3>(k), sequences(s));
              })
         .def("layer", [](m7::Room &room, const m7::Layer &layer, const Tensor &x, const Angles &angles, uintptr_t slots, const Pages &k,
                          const Pages &v, const Sequences &s, int64_t window) {
@@ -135,8 +137,10 @@ NB_MODULE(_native, module) {
                 .slots = integers(slots),
                 .k_cache = cache(k),
                 .v_cache = cache(v),
+                .k_scales = static_cast<float *>(at(std::get<1>(k))),
+                .v_scales = static_cast<float *>(at(std::get<1>(v))),
                 .attention = attention(k, v, window),
-                .pages = std::get<2>(k),
+                .pages = std::get<3>(k),
                 .sequences = sequences(s),
             };
             pass.attention.heads = layer.wq.outputs / pass.attention.channels;

@@ -23,8 +23,6 @@ const Table *find_table(const std::string &name) {
     throw std::invalid_argument("there are no kernels named " + name);
 }
 
-int64_t size_of(Number number) { return number == Number::bf16 ? 2 : 4; }
-
 const void *row_of(const Matrix &m, int64_t row) {
     return static_cast<const uint8_t *>(m.data) + row * m.columns * size_of(m.number);
 }

@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kFeedRows = kRowBlock;
 
 Matrix part(const Matrix &m, int64_t first, int64_t count) {
-    return {static_cast<uint8_t *>(m.data) + first * m.columns * (m.number == Number::bf16 ? 2 : 4), m.number, count, m.columns};
+    return {static_cast<uint8_t *>(m.data) + first * m.columns * size_of(m.number), m.number, count, m.columns};
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ void Room::layer(const Layer &layer, const Matrix &x, const LayerPass &pass) {
     const int64_t q_width = layer.wq.outputs, kv_width = layer.wk.outputs, hidden = layer.w1.outputs;
     const int64_t feed = std::min(rows, kFeedRows);
     const Number number = x.number;
-    const int64_t bytes = number == Number::bf16 ? 2 : 4;
+    const int64_t bytes = size_of(number);
     uint8_t *at = between_.of<uint8_t>(bytes * (rows * (x.columns + 2 * q_width + 2 * kv_width) + feed * (x.columns + 2 * hidden)));
     const auto matrix = [&](int64_t n, int64_t columns) {
         const Matrix m{at, number, n, columns};
@@ -46,8 +46,8 @@ void Room::layer(const Layer &layer, const Matrix &x, const LayerPass &pass) {
     project(normed, {{&layer.wq, q}, {&layer.wk, k}, {&layer.wv, v}});
     rope(q, pass.cos, pass.sin, channels, q);
     rope(k, pass.cos, pass.sin, channels, k);
-    write(k, pass.k_cache, pass.slots);
-    write(v, pass.v_cache, pass.slots);
+    write(k, pass.k_cache, pass.slots, pass.k_scales, channels);
+    write(v, pass.v_cache, pass.slots, pass.v_scales, channels);
     Attention attention_ = pass.attention;
     attention_.q = q.data;
     attention_.out = mixed.data;

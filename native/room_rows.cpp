@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kRows = 4;
 
-int64_t row_bytes(const Matrix &m) { return m.columns * (m.number == Number::bf16 ? 2 : 4); }
+int64_t row_bytes(const Matrix &m) { return m.columns * size_of(m.number); }
 uint8_t *row_of(const Matrix &m, int64_t row) { return static_cast<uint8_t *>(m.data) + row * row_bytes(m); }
 
 template <class Body> void by_row(Pool &pool, int64_t rows, const Body &body) {
@@ -46,12 +46,17 @@ void Room::add(const Matrix &x, const Matrix &y, const Matrix &out) {
     by_row(pool_, x.rows, [&](int64_t row) { table_->add(row_of(x, row), row_of(y, row), x.columns, x.number, row_of(out, row)); });
 }
 
-void Room::write(const Matrix &x, const Matrix &cache, const int64_t *slots) {
+void Room::write(const Matrix &x, const Matrix &cache, const int64_t *slots, float *scales, int64_t channels) {
     std::lock_guard lock(one_call_);
     for (int64_t row = 0; row < x.rows; ++row)
         if (slots[row] < 0 || slots[row] >= cache.rows) throw std::out_of_range("a token is to be written outside the cache");
+    const int64_t heads = x.columns / channels;
     by_row(pool_, x.rows, [&](int64_t row) {
-        table_->convert(row_of(x, row), x.number, x.columns, cache.number, row_of(cache, slots[row]));
+        uint8_t *from = row_of(x, row), *to = row_of(cache, slots[row]);
+        if (cache.number != Number::i8) return table_->convert(from, x.number, x.columns, cache.number, to);
+        for (int64_t head = 0; head < heads; ++head)
+            scales[slots[row] * heads + head] = table_->quantize_head(from + head * channels * size_of(x.number), x.number, channels,
+                                                                      reinterpret_cast<int8_t *>(to) + head * channels);
     });
 }
 

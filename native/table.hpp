@@ -6,7 +6,9 @@
 namespace m7 {
 
 enum class Format : int { int4, int5, int8, q4_0, q8_0 };
-enum class Number : int { f32, bf16 };
+enum class Number : int { f32, bf16, i8 };
+
+constexpr int64_t size_of(Number number) { return number == Number::f32 ? 4 : number == Number::bf16 ? 2 : 1; }
 
 constexpr int64_t kPanel = 16;   // output channels of a block
 constexpr int64_t kBlock = 128;  // inputs of a block
@@ -59,13 +61,15 @@ struct DenseWork {
     Number out_number;
 };
 
-// Queries [rows, heads, channels], and the pages [pages, page_tokens, kv_heads, channels] that their keys and values lie in.
+// Queries [rows, heads, channels], and the pages [pages, page_tokens, kv_heads, channels] that their keys and values lie in; an
+// int8 cache has scales beside it, [pages, page_tokens, kv_heads].
 struct Attention {
     const void *q;
     void *out;  // as q
     Number number;
     int64_t heads, kv_heads, channels;
     const void *k, *v;
+    const float *k_scales, *v_scales;
     Number cached;
     int64_t page_tokens, window;  // a query sees the window's keys, its own included
 };
@@ -77,15 +81,17 @@ struct Span {
     int64_t slots;
 };
 
-constexpr int64_t kKeys = 128;         // keys of a block; blocks begin at multiples of it, counted from position 0
-constexpr int64_t kTileQueries = 32;   // queries that share what is read of one KV head, in a long span
-constexpr int64_t kFewQueries = 8;     // a span of as many is split over its keys instead
+constexpr int64_t kKeys = 128;        // keys of a block; blocks begin at multiples of it, counted from position 0
+constexpr int64_t kTileQueries = 32;  // queries that share what is read of one KV head, in a long span
+constexpr int64_t kFewQueries = 8;    // a span of as many is split over its keys instead
+constexpr int64_t kChannels = 32;     // channels are padded to whole steps of as many
+constexpr int64_t kMostInt8Channels = 512;  // more, and a sum of 16 by 8 bits might not fit in 32
 
-// Of one block and one query and head: what its softmax adds up to, and where its exponents begin.
+// Of one block and one query and head: where the exponents of its softmax begin, what they add up to, and the scale of its values.
 struct Part {
-    float top, total;
+    float top, total, scale;
 };
-constexpr int64_t padded_channels(int64_t channels) { return (channels + 15) / 16 * 16; }
+constexpr int64_t padded_channels(int64_t channels) { return (channels + kChannels - 1) / kChannels * kChannels; }
 
 // What attend_blocks leaves behind for merge_blocks, blocks outer: parts [blocks, rows], values [blocks, rows, padded channels];
 // rows are KV head, query, head of that KV head.
@@ -111,6 +117,8 @@ struct Table {
     void (*swiglu)(const void *gate, const void *up, int64_t count, Number number, void *out);
     void (*add)(const void *x, const void *y, int64_t count, Number number, void *out);
     void (*convert)(const void *x, Number number, int64_t count, Number cached, void *out);
+    // One head's keys or values as int8, under the scale that comes back.
+    float (*quantize_head)(const void *x, Number number, int64_t channels, int8_t *out);
     // All of a span of at most kTileQueries, for the heads of one KV head.
     void (*attend_tile)(const Attention &a, const Span &span, int64_t kv_head, float *scratch);
     // A span of at most kFewQueries over `count` of its blocks from `block` on, for all heads.
@@ -130,13 +138,13 @@ constexpr int64_t kChunkBlocks = 8;   // blocks unpacked at once, 18 KiB: they s
 constexpr int64_t kMostPanels = 8;    // panels of one share, at most
 constexpr int64_t kUnpackedGroup = 64 + 8 * 64;  // bytes: a scale a channel, then eight times 16 channels x 4 inputs
 
-// Floats of scratch for attend_tile, attend_blocks and merge_blocks.
+// Floats of scratch for attend_tile, and for attend_blocks and merge_blocks.
 constexpr int64_t tile_scratch(const Attention &a) {
     const int64_t rows = kTileQueries * (a.heads / a.kv_heads), channels = padded_channels(a.channels);
-    return rows * (2 * channels + kKeys + 16) + 2 * channels * kKeys;
+    return rows * (2 * channels + kKeys + 7) + channels * kKeys;
 }
 constexpr int64_t blocks_scratch(const Attention &a) {
-    return kFewQueries * a.heads * (padded_channels(a.channels) + kKeys) + padded_channels(a.channels) * 16;
+    return kFewQueries * a.heads * (padded_channels(a.channels) + kKeys + 1) + padded_channels(a.channels);
 }
 
 constexpr int64_t packed_scratch_bytes(int64_t n_rows) {

@@ -31,6 +31,7 @@ from mistral7b.loading import (
     make_pool,
     pick_device,
     pick_dtype,
+    pick_kv_dtype,
     stays_packed,
 )
 from mistral7b.model.batch import Span, TokenBatch
@@ -64,9 +65,11 @@ class LLM:
 
     `max_model_len` bounds prompt and completion together, in tokens (default: what the model is configured for).
     `max_num_seqs` run at once, as many as memory has pages for. `chunk` is the most tokens of one prompt in a forward, and
-    `max_num_batched_tokens` of all. Prompts that begin alike share that part's cache unless `enable_prefix_caching` is off.
-    With `speculative`, up to `num_speculative_tokens` that stood there before, or that `draft_model`, a smaller model of
-    the same vocabulary, proposes, are tried at once: the answer is the same, sooner. Other arguments are those of `load`.
+    `max_num_batched_tokens` of all. Keys and values are cached as `kv_dtype`: "auto" as the model computes, "bfloat16", or
+    "int8", half as large, with a scale for each token and head. Prompts that begin alike share that part's cache unless
+    `enable_prefix_caching` is off. With `speculative`, up to `num_speculative_tokens` that stood there before, or that
+    `draft_model`, a smaller model of the same vocabulary, proposes, are tried at once: the answer is the same, sooner. Other
+    arguments are those of `load`.
     Raises MemoryFitError, before any weight is read, if the model will not fit.
     """
 
@@ -77,6 +80,7 @@ class LLM:
         dtype: str | torch.dtype = "auto",
         device: str | torch.device = "auto",
         kernels: KernelsName | Kernels = "auto",
+        kv_dtype: str = "auto",
         max_model_len: int | None = None,
         max_num_seqs: int = 16,
         chunk: int | None = None,
@@ -99,11 +103,11 @@ class LLM:
         checkpoint = open_checkpoint(resolve(model), force=force)
         self.max_model_len = context_length(checkpoint, max_model_len)
         kind, place = pick_dtype(dtype, checkpoint), pick_device(device)
-        packed = stays_packed(dtype, place)
+        packed, cached = stays_packed(dtype, place), pick_kv_dtype(kv_dtype, kind)
         room = cache_room(checkpoint, kind, place, packed=packed)
         chunk = chunk or checkpoint.config.sliding_window or DEFAULT_CHUNK
         if not force:
-            check_fit(checkpoint, kind, place, self.max_model_len, chunk, packed=packed)
+            check_fit(checkpoint, kind, place, self.max_model_len, chunk, cached, packed=packed)
         loaded = load_checkpoint(
             checkpoint, dtype=kind, device=place, kernels=kernels, packed=packed, variant=variant,
             tokenizer_version=tokenizer_version,
@@ -112,7 +116,7 @@ class LLM:
         self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint
         self.engine = Engine(
             self.model,
-            make_pool(self.model, max_num_seqs, chunk, self.max_model_len, room),
+            make_pool(self.model, max_num_seqs, chunk, self.max_model_len, room, cached),
             max_model_len=self.max_model_len,
             max_num_seqs=max_num_seqs,
             chunk=chunk,
@@ -194,7 +198,7 @@ class LLM:
         check_room(len(ids), self.max_model_len, answer=False)
         config, chunk = self.model.config, self.engine.chunk
         slots = ring_slots(config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, len(ids))
-        pool = PagePool(config, slots, dtype=self.model.dtype, device=self.model.device)
+        pool = PagePool(config, slots, dtype=self.engine.pool.k.dtype, device=self.model.device)
         ring, rows = PageRing(pool, slots, config.sliding_window), []
         for start in range(0, len(ids), chunk):
             end = min(start + chunk, len(ids))

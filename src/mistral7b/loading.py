@@ -26,6 +26,7 @@ from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.variants import TokenizerVersion
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+_KV_DTYPES = {"bfloat16": torch.bfloat16, "int8": torch.int8}
 # A context nobody states: what the published models are configured for.
 _DEFAULT_POSITIONS = 32_768
 # Share of the memory left after the weights that the KV cache may take.
@@ -132,6 +133,15 @@ def pick_dtype(dtype: str | torch.dtype, checkpoint: Checkpoint) -> torch.dtype:
     return _DTYPES[name]
 
 
+def pick_kv_dtype(kv_dtype: str, dtype: torch.dtype) -> torch.dtype:
+    """The type of the cache of a model of `dtype`, "auto" being the same; raises RequestError for a name that is none."""
+    if kv_dtype == "auto":
+        return dtype
+    if kv_dtype not in _KV_DTYPES:
+        raise RequestError(f"kv_dtype must be auto, {', '.join(_KV_DTYPES)}, not {kv_dtype!r}")
+    return _KV_DTYPES[kv_dtype]
+
+
 def context_length(checkpoint: Checkpoint, asked: int | None) -> int:
     """max_model_len: what was `asked`, or what the model is configured for. Raises RequestError past what it can use."""
     configured = checkpoint.max_positions or _DEFAULT_POSITIONS
@@ -143,11 +153,19 @@ def context_length(checkpoint: Checkpoint, asked: int | None) -> int:
 
 
 def check_fit(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, max_model_len: int, chunk: int, *, packed: bool = False
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_model_len: int,
+    chunk: int,
+    kv_dtype: torch.dtype,
+    *,
+    packed: bool = False,
 ) -> None:
     """Raises MemoryFitError, one line with what would fit, if the model and one sequence's cache do not."""
     problem = fit.advise(
-        checkpoint.config, dtype_bytes=dtype.itemsize, max_model_len=max_model_len, n_sequences=1,
+        checkpoint.config, dtype_bytes=dtype.itemsize,
+        cache_number_bytes=None if kv_dtype == dtype else kv_dtype.itemsize, max_model_len=max_model_len, n_sequences=1,
         page_tokens=DEFAULT_PAGE_TOKENS, chunk=chunk, device=device,
         weights_bytes=weights_bytes(checkpoint, dtype, packed=packed),
     )  # fmt: skip
@@ -164,12 +182,14 @@ def cache_room(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device,
     return None if there is None else int(_CACHE_SHARE * (there - weights_bytes(checkpoint, dtype, packed=packed)))
 
 
-def make_pool(model: Transformer, max_num_seqs: int, chunk: int, max_model_len: int, room: int | None) -> PagePool:
+def make_pool(
+    model: Transformer, max_num_seqs: int, chunk: int, max_model_len: int, room: int | None, kv_dtype: torch.dtype
+) -> PagePool:
     """Pages for every sequence at its longest, or as many as there is room for, but for one sequence at the least."""
     each = ring_slots(model.config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, max_model_len)
-    page = cache_bytes(model.config, DEFAULT_PAGE_TOKENS, model.dtype.itemsize)
+    page = cache_bytes(model.config, DEFAULT_PAGE_TOKENS, kv_dtype.itemsize)
     pages = each * max_num_seqs if room is None else min(each * max_num_seqs, room // page)
-    return PagePool(model.config, max(each, pages), dtype=model.dtype, device=model.device)
+    return PagePool(model.config, max(each, pages), dtype=kv_dtype, device=model.device)
 
 
 def make_drafts(target: Loaded, model: str | Path | None, max_num_seqs: int, most: int, max_model_len: int) -> Drafts:
@@ -184,6 +204,6 @@ def make_drafts(target: Loaded, model: str | Path | None, max_num_seqs: int, mos
         check_pair(target.model.config, draft.model.config, target.tokenizer, draft.tokenizer)
         length = min(max_model_len, context_length(draft.checkpoint, None))
         room = cache_room(draft.checkpoint, draft.model.dtype, place, packed=stays_packed("auto", place))
-        pool = make_pool(draft.model, max_num_seqs, DEFAULT_CATCH_UP, length, room)
+        pool = make_pool(draft.model, max_num_seqs, DEFAULT_CATCH_UP, length, room, draft.model.dtype)
         drafters.append(DraftModel(draft.model, pool, max_model_len=length, num_draft_tokens=most))
     return Drafts(drafters)

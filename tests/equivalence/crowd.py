@@ -34,13 +34,24 @@ class Member:
 
 
 class Crowd:
-    """Sequences that share one pool of `n_pages` pages; rings are sized for pieces of at most `chunk` tokens."""
+    """Sequences that share one pool of `n_pages` pages; rings are sized for pieces of at most `chunk` tokens.
 
-    def __init__(self, model: Transformer, *, chunk: int, page_tokens: int, max_len: int, n_pages: int = 256) -> None:
+    The cache is of type `cached`, by default the model's."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        chunk: int,
+        page_tokens: int,
+        max_len: int,
+        n_pages: int = 256,
+        cached: torch.dtype | None = None,
+    ) -> None:
         self.model = model
         self.window = model.config.sliding_window
         self.slots = ring_slots(self.window, chunk, page_tokens, max_len)
-        self.pool = PagePool(model.config, n_pages, page_tokens=page_tokens, dtype=model.dtype)
+        self.pool = PagePool(model.config, n_pages, page_tokens=page_tokens, dtype=cached or model.dtype)
         self.members: list[Member] = []
 
     def join(self, ids: list[int]) -> Member:
@@ -80,9 +91,9 @@ class Crowd:
                 assert member.ring.n_held <= -(-self.window // self.pool.page_tokens) + 1, "a page out of sight is still held"
 
 
-def alone(model: Transformer, ids: list[int], *, page_tokens: int) -> Tensor:
+def alone(model: Transformer, ids: list[int], *, page_tokens: int, cached: torch.dtype | None = None) -> Tensor:
     """Logits `[T, vocab]` of a sequence that has the pool to itself and comes token by token."""
-    crowd = Crowd(model, chunk=1, page_tokens=page_tokens, max_len=len(ids))
+    crowd = Crowd(model, chunk=1, page_tokens=page_tokens, max_len=len(ids), cached=cached)
     member = crowd.join(ids)
     while member.left:
         crowd.step([(member, 1)])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from mistral7b.config import ModelConfig
+from mistral7b.kernels.interface import Kernels
+from mistral7b.kernels.native_room import NativeKernels, best_instruction_set
+from mistral7b.kernels.torch_room import TorchKernels
 from mistral7b.model.transformer import Transformer
 
 SMALL = ModelConfig(
@@ -17,16 +21,33 @@ SMALL = ModelConfig(
 )  # fmt: skip
 
 
+# The rooms that a promise about bits is kept in; the native one only where it was built.
+ROOMS = ["torch", *(["native"] if best_instruction_set() else [])]
+
+
+@cache
+def room(name: str) -> Kernels:
+    """A room by its name in ROOMS."""
+    return NativeKernels(2) if name == "native" else TorchKernels()
+
+
 def small(**changes: object) -> ModelConfig:
     """SMALL with some fields changed."""
     return replace(SMALL, **changes)  # type: ignore[arg-type]
 
 
-def network(config: ModelConfig, *, dtype: torch.dtype = torch.float32, seed: int = 0, std: float = 0.2) -> Transformer:
+def network(
+    config: ModelConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    std: float = 0.2,
+    kernels: Kernels | None = None,
+) -> Transformer:
     """A network whose attention is sharp enough that a key too many, or too few, shows in every logit."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
-        made = Transformer(config)
+        made = Transformer(config, kernels)
     drawn = {
         name: (torch.randn(like.shape, generator=generator) * std + ("norm" in name)).to(dtype)
         for name, like in made.state_dict().items()

@@ -17,18 +17,20 @@ from tests.equivalence.networks import network, random_ids, small
 LENGTH = 48
 IDS = random_ids(LENGTH)
 WINDOWS = (1, 2, 5, 8, None)
+# By window and type of the cache: the network's own, or int8 beside a network in fp32.
+CACHES = (torch.float32, torch.bfloat16, torch.int8)
 NETWORKS = {
-    (window, dtype): network(small(n_layers=1, sliding_window=window), dtype=dtype)
+    (window, cached): network(small(n_layers=1, sliding_window=window), dtype=torch.float32 if cached == torch.int8 else cached)
     for window in WINDOWS
-    for dtype in (torch.float32, torch.bfloat16)
+    for cached in CACHES
 }
 
 
-def dirty(model: Transformer, n_pages: int, page_tokens: int) -> PagePool:
+def dirty(model: Transformer, n_pages: int, page_tokens: int, cached: torch.dtype | None) -> PagePool:
     """A pool in which others have left the worst there is, and whose free pages come in no order."""
-    pool = PagePool(model.config, n_pages, page_tokens=page_tokens, dtype=model.dtype)
-    pool.k.fill_(float("nan"))
-    pool.v.fill_(float("nan"))
+    pool = PagePool(model.config, n_pages, page_tokens=page_tokens, dtype=cached or model.dtype)
+    for held in pool.held:
+        held.fill_(-128 if held.dtype == torch.int8 else float("nan"))
     lent = [pool.take() for _ in range(n_pages)]
     for page in [*lent[1::2], *lent[::2]]:
         pool.give_back(page)
@@ -46,37 +48,39 @@ def run(model: Transformer, pool: PagePool, ring: PageRing, start: int, end: int
     return torch.cat(rows)
 
 
-def fresh(model: Transformer, page_tokens: int, chunk: int, spare: int = 0) -> tuple[PagePool, PageRing]:
+def fresh(
+    model: Transformer, page_tokens: int, chunk: int, spare: int = 0, cached: torch.dtype | None = None
+) -> tuple[PagePool, PageRing]:
     window = model.config.sliding_window
     slots = ring_slots(window, chunk, page_tokens, LENGTH) + spare
-    pool = dirty(model, slots + 3, page_tokens)
+    pool = dirty(model, slots + 3, page_tokens, cached)
     return pool, PageRing(pool, slots, window)
 
 
 @given(
-    window=st.sampled_from(WINDOWS), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stop=st.integers(1, LENGTH - 1),
+    window=st.sampled_from(WINDOWS), cached=st.sampled_from(CACHES), stop=st.integers(1, LENGTH - 1),
     pages=st.tuples(st.integers(1, 12), st.integers(1, 12)), chunks=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     spare=st.integers(0, 3),
 )  # fmt: skip
-@example(window=8, dtype=torch.float32, stop=40, pages=(4, 4), chunks=(1, 1), spare=0)  # as in the paper: i at i mod W
-@example(window=1, dtype=torch.float32, stop=8, pages=(4, 4), chunks=(3, 3), spare=0)  # nothing is kept
-@example(window=1, dtype=torch.float32, stop=9, pages=(4, 3), chunks=(3, 3), spare=0)
-@example(window=None, dtype=torch.bfloat16, stop=47, pages=(7, 3), chunks=(20, 1), spare=0)
+@example(window=8, cached=torch.float32, stop=40, pages=(4, 4), chunks=(1, 1), spare=0)  # as in the paper: i at i mod W
+@example(window=1, cached=torch.float32, stop=8, pages=(4, 4), chunks=(3, 3), spare=0)  # nothing is kept
+@example(window=1, cached=torch.float32, stop=9, pages=(4, 3), chunks=(3, 3), spare=0)
+@example(window=None, cached=torch.bfloat16, stop=47, pages=(7, 3), chunks=(20, 1), spare=0)
 def test_going_on_gives_the_bits_of_never_having_stopped(
-    window: int | None, dtype: torch.dtype, stop: int, pages: tuple[int, int], chunks: tuple[int, int], spare: int
+    window: int | None, cached: torch.dtype, stop: int, pages: tuple[int, int], chunks: tuple[int, int], spare: int
 ) -> None:
-    model = NETWORKS[window, dtype]
-    pool, ring = fresh(model, pages[0], chunks[0])
+    model = NETWORKS[window, cached]
+    pool, ring = fresh(model, pages[0], chunks[0], cached=cached)
     run(model, pool, ring, 0, stop, chunks[0])
     state = take(pool, ring, IDS[:stop], window)
     assert state.k.shape[1] == (stop if window is None else min(stop, window - 1))
     never_stopped = run(model, pool, ring, stop, LENGTH, chunks[0])
 
-    other, back = fresh(model, pages[1], chunks[1], spare)
+    other, back = fresh(model, pages[1], chunks[1], spare, cached)
     held = other.n_pages - other.n_free
     put(other, back, state)
-    bits = torch.int32 if dtype == torch.float32 else torch.int16
-    assert torch.equal(take(other, back, IDS[:stop], window).k.view(bits), state.k.view(bits))
+    for copied, kept in zip(take(other, back, IDS[:stop], window).held, state.held, strict=True):
+        assert torch.equal(copied.view(torch.int8), kept.view(torch.int8))
     went_on = run(model, other, back, stop, LENGTH, chunks[1])
     assert torch.equal(went_on, never_stopped)
     assert bool(went_on.isfinite().all())

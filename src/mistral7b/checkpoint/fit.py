@@ -38,6 +38,7 @@ def estimate(
     config: ModelConfig,
     *,
     dtype_bytes: float,
+    cache_number_bytes: float | None = None,
     max_model_len: int,
     n_sequences: int,
     page_tokens: int,
@@ -48,13 +49,14 @@ def estimate(
 ) -> Fit:
     """Memory for `n_sequences` requests of at most `max_model_len` tokens, prefilled in chunks of at most `chunk`.
 
-    `dtype_bytes` is bytes per weight and per cached number; `weights_bytes`, if given, what all weights take. `available`
+    `dtype_bytes` is bytes per weight, and per cached number too unless `cache_number_bytes` says otherwise; `weights_bytes`,
+    if given, what all weights take. `available`
     overrides what `device` reports.
     """
     tokens = n_sequences * page_tokens * ring_slots(config.sliding_window, chunk, page_tokens, max_model_len)
     return Fit(
         weights_bytes=int(config.n_params * dtype_bytes) if weights_bytes is None else weights_bytes,
-        cache_bytes=cache_bytes(config, tokens, dtype_bytes),
+        cache_bytes=cache_bytes(config, tokens, dtype_bytes if cache_number_bytes is None else cache_number_bytes),
         activation_bytes=_activations(config, min(chunk, max_model_len), n_sequences),
         available_bytes=available_bytes(device) if available is None else available,
     )
@@ -64,6 +66,7 @@ def advise(
     config: ModelConfig,
     *,
     dtype_bytes: float,
+    cache_number_bytes: float | None = None,
     max_model_len: int,
     n_sequences: int,
     page_tokens: int,
@@ -75,8 +78,8 @@ def advise(
     """None if it fits; else one line with what is needed, what is there, and what would fit. Arguments as `estimate`."""
     there = available_bytes(device) if available is None else available
     needs = partial(
-        estimate, config, n_sequences=n_sequences, page_tokens=page_tokens, chunk=chunk, device=device, available=there,
-        weights_bytes=weights_bytes,
+        estimate, config, cache_number_bytes=cache_number_bytes, n_sequences=n_sequences, page_tokens=page_tokens, chunk=chunk,
+        device=device, available=there, weights_bytes=weights_bytes,
     )  # fmt: skip
     fit = needs(dtype_bytes=dtype_bytes, max_model_len=max_model_len)
     if fit.fits or fit.available_bytes is None:

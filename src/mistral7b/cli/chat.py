@@ -99,6 +99,7 @@ def chat(
     quiet: options.Quiet = False,
     model: options.Model = "tiny",
     dtype: options.Dtype = "auto",
+    kv_dtype: options.KVDtype = "auto",
     device: options.Device = "auto",
     max_model_len: options.MaxModelLen = None,
     variant: options.VariantName = None,
@@ -124,7 +125,14 @@ def chat(
 
         check_place(session)
     opened = open_model(
-        model, dtype=dtype, device=device, max_model_len=max_model_len, variant=variant, force=force, quiet=quiet or as_json
+        model,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        device=device,
+        max_model_len=max_model_len,
+        variant=variant,
+        force=force,
+        quiet=quiet or as_json,
     )
     talk = Chat(opened, params, safe_prompt, quiet or as_json)
     if session is not None:

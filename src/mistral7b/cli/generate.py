@@ -51,6 +51,7 @@ def generate(
     quiet: options.Quiet = False,
     model: options.Model = "tiny",
     dtype: options.Dtype = "auto",
+    kv_dtype: options.KVDtype = "auto",
     device: options.Device = "auto",
     max_model_len: options.MaxModelLen = None,
     variant: options.VariantName = None,
@@ -69,7 +70,14 @@ def generate(
     )  # fmt: skip
     wanted = read_prompt(prompt, prompt_file, ids)
     opened = open_model(
-        model, dtype=dtype, device=device, max_model_len=max_model_len, variant=variant, force=force, quiet=quiet or as_json
+        model,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        device=device,
+        max_model_len=max_model_len,
+        variant=variant,
+        force=force,
+        quiet=quiet or as_json,
     )
     if as_json:
         emit(answer_json(opened.llm.generate(wanted, params)[0], opened, params))

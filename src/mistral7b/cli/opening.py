@@ -45,6 +45,7 @@ class Opened:
             "variant": self.variant,
             "format": self.checkpoint.format,
             "dtype": str(self.llm.model.dtype).removeprefix("torch."),
+            "kv_dtype": str(self.llm.engine.pool.k.dtype).removeprefix("torch."),
             "device": str(self.llm.model.device),
             "max_model_len": self.llm.max_model_len,
             "config": self.checkpoint.config.to_params(),
@@ -74,7 +75,15 @@ def settle_threads(n_params: int, kernels: Kernels | None = None) -> None:
 
 
 def open_model(
-    model: str, *, dtype: str, device: str, max_model_len: int | None, variant: str | None, force: bool, quiet: bool
+    model: str,
+    *,
+    dtype: str,
+    kv_dtype: str = "auto",
+    device: str,
+    max_model_len: int | None,
+    variant: str | None,
+    force: bool,
+    quiet: bool,
 ) -> Opened:
     """The model, ready to answer one request at a time; unless `quiet`, what was read goes to stderr."""
     from mistral7b.api import LLM
@@ -83,8 +92,8 @@ def open_model(
     started = time.perf_counter()
     with progress(f"loading {model}", at_least=GIGABYTE) as loaded:
         llm = LLM(
-            path, dtype=dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant, force=force,
-            progress=loaded,
+            path, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant,
+            force=force, progress=loaded,
         )  # fmt: skip
     settle_threads(llm.checkpoint.config.n_params, llm.model.kernels)
     found = llm.checkpoint.variant
@@ -94,7 +103,7 @@ def open_model(
 
         about = opened.to_json()
         tell(f"{model}: {about['format']}, {about['dtype']} on {about['device']}, context {about['max_model_len']:,} tokens")
-        tell(f"  {described(llm.model.kernels)}")
+        tell(f"  {described(llm.model.kernels)}, cache {about['kv_dtype']}")
         for line in llm.checkpoint.notes:
             tell(f"  {line}")
     return opened

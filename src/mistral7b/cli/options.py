@@ -26,6 +26,11 @@ Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
     typer.Option("--dtype", metavar="TYPE", help="auto (as stored), bfloat16, float16 or float32.", rich_help_panel=_MODEL),
 ]
+KVDtype = Annotated[
+    Literal["auto", "bfloat16", "int8"],
+    typer.Option("--kv-dtype", metavar="TYPE", help="Cache of keys and values: auto (as --dtype), bfloat16 or int8.",
+                 rich_help_panel=_MODEL),
+]  # fmt: skip
 Device = Annotated[
     str,
     typer.Option("--device", metavar="NAME", help="cpu, cuda, ...; auto takes a GPU if there is one.", rich_help_panel=_MODEL),

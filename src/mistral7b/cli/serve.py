@@ -107,6 +107,7 @@ def serve(
     ] = 7,
     model: options.Model = "tiny",
     dtype: options.Dtype = "auto",
+    kv_dtype: options.KVDtype = "auto",
     device: options.Device = "auto",
     max_model_len: options.MaxModelLen = None,
     variant: options.VariantName = None,
@@ -126,7 +127,7 @@ def serve(
         log_prompts=log_prompts, max_queue=max_queue, request_timeout_s=request_timeout or None, drain_timeout_s=drain_timeout,
         session_dir=session_dir,
         model=ModelOptions(
-            name=model, dtype=dtype, device=device, max_model_len=max_model_len, max_num_seqs=max_num_seqs,
+            name=model, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens, enable_prefix_caching=enable_prefix_caching, draft_model=draft_model,
             num_speculative_tokens=num_speculative_tokens, variant=variant, force=force,
         ),
@@ -144,7 +145,7 @@ def load(settings: Settings) -> LLM:
     most = asked.max_num_batched_tokens or (_CPU_BATCH if pick_device(asked.device).type == "cpu" else None)
     draft = None if asked.draft_model is None else resolve(asked.draft_model, offline=settings.offline)
     llm = LLM(
-        resolve(asked.name, offline=settings.offline), dtype=asked.dtype, device=asked.device,
+        resolve(asked.name, offline=settings.offline), dtype=asked.dtype, kv_dtype=asked.kv_dtype, device=asked.device,
         max_model_len=asked.max_model_len, max_num_seqs=asked.max_num_seqs,
         max_num_batched_tokens=most, enable_prefix_caching=asked.enable_prefix_caching, draft_model=draft,
         speculative=asked.num_speculative_tokens > 0, num_speculative_tokens=max(1, asked.num_speculative_tokens),

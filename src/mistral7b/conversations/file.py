@@ -1,4 +1,5 @@
-"""One safetensors file a conversation: `ids`, `k` and `v`, and as JSON in its metadata what was said and with which model.
+"""One safetensors file a conversation: `ids`, `k` and `v`, for int8 their scales, and as JSON in its metadata what was said
+and with which model.
 
 The window bounds the cache, so past it a file grows by its messages and four bytes a token only. Nothing is unpickled.
 """
@@ -23,6 +24,7 @@ from mistral7b.conversations.fingerprint import Fingerprint
 from mistral7b.conversations.kept import Kept
 from mistral7b.errors import CheckpointError, StoreError
 
+CACHE_NAMES = ("k", "v", "k_scales", "v_scales")  # as KVState.held has them; scales only of an int8 cache
 _FORMAT, _VERSION = "mistral7b conversation", "1"
 _HEADER_ROOM = 4096  # bytes of a header beside its metadata
 _ABANDONED_S = 3600.0  # what a killed process left half-written is swept away after that long
@@ -58,7 +60,7 @@ def save(path: Path, kept: Kept, model: Fingerprint) -> None:
     )
     tensors = {"ids": torch.tensor(kept.ids, dtype=torch.int32)}
     if kept.state is not None:
-        tensors |= {"k": kept.state.k.contiguous(), "v": kept.state.v.contiguous()}
+        tensors |= {name: held.contiguous() for name, held in zip(CACHE_NAMES, kept.state.held, strict=False)}
     needs = sum(tensor.nbytes for tensor in tensors.values()) + len(words.encode()) + _HEADER_ROOM
     with aside(path, needs=needs, folder=False, force=True) as made:
         try:

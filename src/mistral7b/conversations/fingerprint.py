@@ -19,7 +19,7 @@ from mistral7b.model.transformer import Transformer
 from mistral7b.tokens.tokenizer import Tokenizer
 
 _ROWS = 4  # of each matrix: 9 MB of the 7B
-_FORMS = {"weights": "[0-9a-f]{64}", "tokenizer": "v[123] [0-9a-f]{64}", "kv_dtype": "float32|float16|bfloat16"}
+_FORMS = {"weights": "[0-9a-f]{64}", "tokenizer": "v[123] [0-9a-f]{64}", "kv_dtype": "float32|float16|bfloat16|int8"}
 
 
 @dataclass(frozen=True, kw_only=True)

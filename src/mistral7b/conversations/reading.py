@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mistral7b.conversations.file import check_place, opened
+from mistral7b.conversations.file import CACHE_NAMES, check_place, opened
 from mistral7b.conversations.fingerprint import Fingerprint
 from mistral7b.conversations.kept import Kept
 from mistral7b.errors import ChatError, ConfigError, MismatchError
@@ -15,7 +15,7 @@ from mistral7b.tokens.messages import read_messages
 from mistral7b.tokens.tools import read_tools
 
 _KEYS = {"messages", "tools", "safe_prompt", "reply_at", "computed", "model"}
-_CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
 
 
 def load(path: Path, model: Fingerprint) -> Kept:
@@ -71,19 +71,21 @@ def _state(file: Any, ids: tuple[int, ...], computed: object, model: Fingerprint
     """The cache after the first `computed` ids, shapes and types checked before a number of it is read."""
     length, config = _within(computed, len(ids)), model.config
     first = first_kept(length, config.sliding_window)
-    wanted = {"ids", "k", "v"} if length else {"ids"}
-    if set(file.keys()) != wanted:
-        raise ValueError(f"it should hold {', '.join(sorted(wanted))}")
+    shape, code = [config.n_layers, length - first, config.n_kv_heads, config.head_dim], _CODES[model.kv_dtype]
+    forms = [(shape, code)] * 2 + ([(shape[:-1], "F32")] * 2 if code == "I8" else [])
+    wanted = dict(zip(CACHE_NAMES, forms, strict=False)) if length else {}
+    if set(file.keys()) != {"ids", *wanted}:
+        raise ValueError(f"it should hold {', '.join(['ids', *wanted])}")
     if not length:
         return None
-    for name in ("k", "v"):
-        held, shape = file.get_slice(name), [config.n_layers, length - first, config.n_kv_heads, config.head_dim]
-        if held.get_shape() != shape or held.get_dtype() != _CODES.get(model.kv_dtype):
-            raise ValueError(f"{name} is not {shape} of {model.kv_dtype}")
-    k, v = file.get_tensor("k"), file.get_tensor("v")
-    if not all(bool(layer.isfinite().all()) for kind in (k, v) for layer in kind):
+    for name, form in wanted.items():
+        held = file.get_slice(name)
+        if (held.get_shape(), held.get_dtype()) != form:
+            raise ValueError(f"{name} is not {form[0]} of {form[1]}")
+    cache = [file.get_tensor(name) for name in wanted]
+    if not all(bool(layer.isfinite().all()) for kind in cache for layer in kind):
         raise ValueError("the cache holds numbers that are not finite")
-    return KVState(ids[:length], first, k, v)
+    return KVState(ids[:length], first, *cache)
 
 
 def _within(value: object, most: int) -> int:

@@ -22,7 +22,8 @@ try:
 except ImportError:  # installed without a C++ compiler
     _native = None  # type: ignore[assignment]
 
-_NUMBERS = {torch.float32: 0, torch.bfloat16: 1}
+_NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+_MOST_INT8_CHANNELS = 512  # native/table.hpp, kMostInt8Channels
 _FORMATS = {"int4": 0, "int5": 1, "int8": 2, "q4_0": 3, "q8_0": 4}
 _NO_WINDOW = 2**62
 _INSTRUCTION_SET = "MISTRAL7B_INSTRUCTION_SET"
@@ -137,10 +138,11 @@ class NativeKernels(TorchKernels):
         return out
 
     def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:
-        if not (_served(x) and _served(pages.numbers)):
+        if not (_served(x) and _cache_served(pages)):
             super().write(x, pages, slots)
             return
-        self._room.write(_matrix(x.contiguous()), _matrix(pages.numbers.flatten(0, 1)), slots.data_ptr())
+        cache, scales = pages.numbers.flatten(0, 1), 0 if pages.scales is None else pages.scales.data_ptr()
+        self._room.write(_matrix(x.contiguous()), _matrix(cache), slots.data_ptr(), scales, x.shape[2])
 
     def plan(
         self, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None, device: torch.device
@@ -149,7 +151,7 @@ class NativeKernels(TorchKernels):
 
     def paged_attention(self, q: Tensor, k: Pages, v: Pages, plan: object) -> Tensor:
         assert isinstance(plan, Sequences), "a plan of this room"
-        if not (_served(q) and _served(k.numbers)):
+        if not (_served(q) and _cache_served(k)):
             return super().paged_attention(q, k, v, plan.tiles)
         assert q.shape[0] == len(plan.positions), "one position a query"
         q = q.contiguous()
@@ -186,17 +188,28 @@ def _weight(weight: Tensor | PackedWeight) -> tuple[bool, int, int, int, int] | 
 
 
 def _served(x: Tensor) -> bool:
-    return x.dtype in _NUMBERS and x.device.type == "cpu" and not (x.requires_grad and torch.is_grad_enabled())
+    return (
+        x.dtype in (torch.float32, torch.bfloat16)
+        and x.device.type == "cpu"
+        and not (x.requires_grad and torch.is_grad_enabled())
+    )
+
+
+def _cache_served(pages: Pages) -> bool:
+    numbers = pages.numbers
+    return _served(numbers) or (numbers.dtype == torch.int8 and numbers.shape[3] <= _MOST_INT8_CHANNELS)
 
 
 def _matrix(x: Tensor) -> tuple[int, int, int, int]:
     return x.data_ptr(), _NUMBERS[x.dtype], x.shape[0], x[0].numel() if len(x) else 0
 
 
-def _pages(pages: Pages) -> tuple[int, int, int, int, int, int]:
+def _pages(pages: Pages) -> tuple[int, int, int, int, int, int, int]:
     numbers = pages.numbers
     assert numbers.is_contiguous(), "pages are read as they lie"
-    return numbers.data_ptr(), _NUMBERS[numbers.dtype], *numbers.shape
+    assert pages.scales is None or pages.scales.is_contiguous(), "and so are scales"
+    scales = 0 if pages.scales is None else pages.scales.data_ptr()
+    return numbers.data_ptr(), scales, _NUMBERS[numbers.dtype], *numbers.shape
 
 
 def processors() -> int:

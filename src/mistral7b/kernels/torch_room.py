@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mistral7b.kernels.cache import Pages
+from mistral7b.kernels.cache import Pages, quantized
 from mistral7b.kernels.interface import PackedWeight, visible
 from mistral7b.kernels.packed import packed_attention
 from mistral7b.kernels.tiles import PRODUCT_QUERIES, QueryTiles
@@ -61,7 +61,10 @@ class TorchKernels:
         return packed_attention(q, k, v, positions, window)
 
     def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:
-        pages.numbers.flatten(0, 1)[slots] = x.to(pages.numbers.dtype)
+        if pages.scales is None:
+            pages.numbers.flatten(0, 1)[slots] = x.to(pages.numbers.dtype)
+        else:
+            pages.numbers.flatten(0, 1)[slots], pages.scales.flatten(0, 1)[slots] = quantized(x)
 
     def plan(
         self, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None, device: torch.device
@@ -124,7 +127,10 @@ def _attend(q: Tensor, k: Pages, v: Pages, tiles: QueryTiles, part: slice) -> Te
 
 def _gathered(cache: Pages, pages: Tensor) -> Tensor:
     """One block of keys or values for each of I tiles, fp32 `[I, G, block, D]`, in memory in this order."""
-    return cache.numbers[pages].flatten(1, 2).transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    numbers = cache.numbers[pages].flatten(1, 2).transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    if cache.scales is None:
+        return numbers
+    return numbers * cache.scales[pages].flatten(1, 2).transpose(1, 2)[..., None]
 
 
 def _products(rows: Tensor, matrices: Tensor) -> Tensor:

@@ -31,12 +31,18 @@ def ring_slots(window: int | None, chunk: int, page_tokens: int, max_len: int) -
 
 
 def cache_bytes(config: ModelConfig, tokens: int, number_bytes: float) -> int:
-    """Memory of the keys and values of `tokens` positions over all layers, at `number_bytes` a number."""
-    return int(2 * config.n_layers * tokens * config.n_kv_heads * config.head_dim * number_bytes)
+    """Memory of the keys and values of `tokens` positions over all layers, at `number_bytes` a number.
+
+    One byte is int8, which has an fp32 scale for every token and head.
+    """
+    head = config.head_dim * number_bytes + (4 if number_bytes == 1 else 0)
+    return int(2 * config.n_layers * tokens * config.n_kv_heads * head)
 
 
 class PagePool:
     """Keys and values of all sequences: `k` and `v` `[layers, pages, P, KV heads, D]`, and who holds which page.
+
+    With dtype int8 each token and head has a scale, in `k_scales` and `v_scales` `[layers, pages, P, KV heads]`, fp32.
 
     Page 0 is never lent: a table entry of 0 stands for "no page here". Several sequences may hold one page. A page may
     carry a label, by which it is found again, even after its last holder gave it back, until it is needed for something
@@ -56,12 +62,20 @@ class PagePool:
         # Empty, not zeros: memory that is never written is never taken, and attention masks what was left there.
         self.k = torch.empty(shape, dtype=dtype, device=device)
         self.v = torch.empty(shape, dtype=dtype, device=device)
+        scaled = dtype == torch.int8
+        self.k_scales = torch.empty(shape[:-1], device=device) if scaled else None
+        self.v_scales = torch.empty(shape[:-1], device=device) if scaled else None
         self.page_tokens = page_tokens
         self.n_pages = n_pages
         self._free = OrderedDict.fromkeys(range(1, n_pages + 1))
         self._holders = [0] * (n_pages + 1)
         self._label_of: dict[int, bytes] = {}
         self._page_of: dict[bytes, int] = {}
+
+    @property
+    def held(self) -> tuple[Tensor, ...]:
+        """All that a page holds, each `[layers, pages, P, KV heads, ...]`: keys, values, and an int8 cache's scales of both."""
+        return tuple(each for each in (self.k, self.v, self.k_scales, self.v_scales) if each is not None)
 
     @property
     def n_free(self) -> int:
@@ -71,7 +85,7 @@ class PagePool:
     @property
     def bytes_per_page(self) -> int:
         """Memory of one page over all layers, keys and values."""
-        return 2 * self.k[:, 0].numel() * self.k.element_size()
+        return sum(held[:, 0].nbytes for held in self.held)
 
     def take(self) -> int:
         """A free page, without a label and held once; raises OutOfPages."""
@@ -121,13 +135,16 @@ class PagePool:
             self.unlabel(page)
             return page
         copy = self.take()
-        self.k[:, copy], self.v[:, copy] = self.k[:, page], self.v[:, page]
+        for held in self.held:
+            held[:, copy] = held[:, page]
         self.give_back(page)
         return copy
 
     def layer(self, layer: int) -> tuple[Pages, Pages]:
         """The pages of one layer: keys, values."""
-        return Pages(self.k[layer]), Pages(self.v[layer])
+        if self.k_scales is None or self.v_scales is None:
+            return Pages(self.k[layer]), Pages(self.v[layer])
+        return Pages(self.k[layer], self.k_scales[layer]), Pages(self.v[layer], self.v_scales[layer])
 
     def slots(self, batch: TokenBatch) -> Tensor:
         """Flat slot of each token of the batch, `[T]`."""

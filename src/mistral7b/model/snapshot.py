@@ -21,13 +21,16 @@ class KVState:
     """The cache of one sequence after `ids`, which stand at positions 0 to n - 1.
 
     `k` and `v` `[layers, n - first, KV heads, D]`, on the CPU in the pool's dtype, are of the positions from `first` on, whatever
-    page they lay in. They depend on the ids alone: a sequence that goes on from here gets the bits of one that never stopped.
+    page they lay in; an int8 cache has scales, `[layers, n - first, KV heads]`. They depend on the ids alone: a sequence that
+    goes on from here gets the bits of one that never stopped.
     """
 
     ids: tuple[int, ...]
     first: int
     k: Tensor
     v: Tensor
+    k_scales: Tensor | None = None
+    v_scales: Tensor | None = None
 
     def __post_init__(self) -> None:
         assert 0 <= self.first <= len(self.ids), "the first position is one of the sequence, or its end"
@@ -35,11 +38,19 @@ class KVState:
         assert self.k.shape[1] == len(self.ids) - self.first, "a key for every position from the first on"
         assert self.k.shape == self.v.shape, "a value for every key"
         assert self.k.dtype == self.v.dtype, "keys and values are of one type"
+        for scales in (self.k_scales, self.v_scales):
+            assert (scales is not None) == (self.k.dtype == torch.int8), "int8 has scales, other types have none"
+            assert scales is None or scales.shape == self.k.shape[:-1], "a scale for every token and head"
+
+    @property
+    def held(self) -> tuple[Tensor, ...]:
+        """All there is of the cache, in the order of `PagePool.held`."""
+        return tuple(each for each in (self.k, self.v, self.k_scales, self.v_scales) if each is not None)
 
     @property
     def n_bytes(self) -> int:
         """Bytes of the keys and values; past the window they no longer grow."""
-        return self.k.nbytes + self.v.nbytes
+        return sum(held.nbytes for held in self.held)
 
     def cut(self, length: int, window: int | None) -> KVState | None:
         """The state after the first `length` ids; None if the window has passed over keys that it would need."""
@@ -49,15 +60,14 @@ class KVState:
         if (first := first_kept(length, window)) < min(self.first, length):
             return None
         # Both begin at position 0 then, or no key is seen at all.
-        return KVState(self.ids[:length], first, self.k[:, : length - first], self.v[:, : length - first])
+        return KVState(self.ids[:length], first, *(held[:, : length - first] for held in self.held))
 
 
 def take(pool: PagePool, ring: PageRing, ids: Sequence[int], window: int | None) -> KVState:
     """A copy of what the query at position `len(ids)`, or a later one, sees of the sequence in `ring`."""
     first = first_kept(len(ids), window)
     slots = _slots(pool, ring, first, len(ids))
-    k, v = (pages.flatten(1, 2).index_select(1, slots).cpu() for pages in (pool.k, pool.v))
-    return KVState(tuple(ids), first, k, v)
+    return KVState(tuple(ids), first, *(pages.flatten(1, 2).index_select(1, slots).cpu() for pages in pool.held))
 
 
 def put(pool: PagePool, ring: PageRing, state: KVState) -> None:
@@ -72,8 +82,8 @@ def put(pool: PagePool, ring: PageRing, state: KVState) -> None:
     ring.retire(length)  # nothing is held yet: this says what will be seen, so that no page is taken for what will not
     ring.extend(length)
     slots = _slots(pool, ring, state.first, length)
-    pool.k.flatten(1, 2)[:, slots] = state.k.to(pool.k.device)
-    pool.v.flatten(1, 2)[:, slots] = state.v.to(pool.v.device)
+    for pages, held in zip(pool.held, state.held, strict=True):
+        pages.flatten(1, 2)[:, slots] = held.to(pages.device)
 
 
 def _slots(pool: PagePool, ring: PageRing, first: int, end: int) -> Tensor:

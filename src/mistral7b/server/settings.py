@@ -20,6 +20,7 @@ class ModelOptions:
 
     name: str = "tiny"
     dtype: str = "auto"
+    kv_dtype: str = "auto"
     device: str = "auto"
     max_model_len: int | None = None
     max_num_seqs: int = 16

@@ -72,7 +72,7 @@ class State:
         llm, folder = self.model, self.settings.session_dir
         if folder is None or llm.tokenizer is None:
             return None
-        return SessionStore(folder, Fingerprint.of(llm.model, llm.tokenizer, llm.model.dtype, self.settings.names[0]))
+        return SessionStore(folder, Fingerprint.of(llm.model, llm.tokenizer, llm.engine.pool.k.dtype, self.settings.names[0]))
 
     @cached_property
     def fingerprint(self) -> str:
