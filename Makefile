@@ -2,12 +2,12 @@
 # on PATH is taken.
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow clean
+.PHONY: help demo test check slow sanitize clean
 .DELETE_ON_ERROR:
 
 help:  ## print this list
@@ -37,6 +37,20 @@ slow: $(VENV)/.installed-test  ## run the slow tests
 	@echo "==> slow tests"
 	@$(BIN)/python -m pytest -q -m slow || test $$? -eq 5  # 5: none is marked slow
 
+# The kernels built with sanitizers, in an environment of their own that sees the packages of .venv.
+SANITIZED := build/sanitized
+SITE := $(VENV)/lib/python3*/site-packages
+
+sanitize: $(VENV)/.installed-test  ## run the kernel tests under the address and undefined behaviour sanitizers
+	@echo "==> kernels with sanitizers"
+	@rm -rf $(SANITIZED) && $(BIN)/python -m venv --without-pip $(SANITIZED)
+	@$(BIN)/python -c "import glob, pathlib; \
+	  pathlib.Path(glob.glob('$(SANITIZED)/lib/python3*/site-packages')[0], 'venv.pth').write_text(str(pathlib.Path(glob.glob('$(SITE)')[0]).resolve()))"
+	@$(PIP) --python $(SANITIZED)/bin/python install --quiet --no-deps --ignore-installed \
+	  -C cmake.define.SANITIZE=ON -C build-dir=build/sanitized-objects .
+	@LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  $(SANITIZED)/bin/python -m pytest -q -p no:cacheprovider tests/kernels/test_native*.py tests/model/test_fused.py
+
 clean:  ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -57,10 +71,10 @@ NATIVE := $(wildcard native/*)
 
 $(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt $(NATIVE)
 	@echo "==> installing mistral7b into $(VENV) (the first time downloads PyTorch: some minutes)"
-	@$(PIP) -e .
+	@$(PIP) install --quiet -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "==> installing what the tests need"
-	@$(PIP) -e '.[test]'
+	@$(PIP) install --quiet -c constraints.txt -e '.[test]'
 	@touch $@

@@ -13,7 +13,7 @@ constexpr int64_t kSpan = 32;  // inputs a step
 
 // One step's weights: two vectors in the order of a `spread` row. Two bf16 share a lane: the even inputs are its lower halves.
 M7_INLINE void load_span(const uint16_t *w, F &first, F &second) {
-    const I both = load_words(w);
+    const I both = load_int(w);
     first = as_float(shift_left(both, 16));
     second = as_float(both & splat_int(static_cast<int32_t>(0xffff0000u)));
 }
@@ -38,62 +38,66 @@ void spread_row(const void *x, m7::Number number, m7::Number weight_number, int6
     else spread(static_cast<const float *>(x), by_parity, inputs, padded, out);
 }
 
-// ROWS rows by CHANNELS channels over inputs [0, n); adds to `sums`, sixteen for each, rows outer.
-template <class W, int ROWS, int CHANNELS>
-void dense_tile(const float *x, int64_t x_stride, const W *w, int64_t w_stride, int64_t n, F (&sums)[ROWS][CHANNELS]) {
-    for (int64_t k = 0; k + kSpan <= n; k += kSpan) {
-#pragma GCC unroll 4
-        for (int c = 0; c < CHANNELS; ++c) {
+// ROWS rows by CHANNELS channels, from their first input to their last.
+template <class W, class T, int ROWS, int CHANNELS>
+M7_OWN void dense_tile(const m7::DenseWork &work, int64_t row, int64_t channel) {
+    const int64_t padded = work.padded, inputs = work.inputs;
+    const float *x = work.x + row * padded;
+    const W *w = static_cast<const W *>(work.weights) + channel * inputs;
+    F sums[ROWS * CHANNELS];
+    each<ROWS * CHANNELS>(M7_EACH(i) { sums[i] = splat(0.0f); });
+    const auto add = [&](const W *span, int64_t stride, int64_t k) __attribute__((always_inline)) {
+        each<CHANNELS>(M7_EACH(c) {
             F first, second;
-            load_span(w + c * w_stride + k, first, second);
-#pragma GCC unroll 4
-            for (int r = 0; r < ROWS; ++r) {
-                sums[r][c] = fma(first, load(x + r * x_stride + k), sums[r][c]);
-                sums[r][c] = fma(second, load(x + r * x_stride + k + 16), sums[r][c]);
-            }
-        }
+            load_span(span + c * stride, first, second);
+            each<ROWS>(M7_EACH(r) {
+                F &s = sums[r * CHANNELS + c];
+                s = fma(second, load(x + r * padded + k + 16), fma(first, load(x + r * padded + k), s));
+            });
+        });
+    };
+    const int64_t whole = inputs / kSpan * kSpan;
+    for (int64_t k = 0; k < whole; k += kSpan) add(w + k, inputs, k);
+    if (whole < inputs) {
+        W rest[CHANNELS * kSpan] = {};
+        for (int64_t c = 0; c < CHANNELS; ++c)
+            std::memcpy(rest + c * kSpan, w + c * inputs + whole, static_cast<size_t>(inputs - whole) * sizeof(W));
+        add(rest, kSpan, whole);
     }
-    if (const int64_t left = n % kSpan; left > 0) {
-        const int64_t k = n - left;
-        for (int c = 0; c < CHANNELS; ++c) {
-            W span[kSpan] = {};
-            std::memcpy(span, w + c * w_stride + k, static_cast<size_t>(left) * sizeof(W));
-            F first, second;
-            load_span(span, first, second);
-            for (int r = 0; r < ROWS; ++r) {
-                sums[r][c] = fma(first, load(x + r * x_stride + k), sums[r][c]);
-                sums[r][c] = fma(second, load(x + r * x_stride + k + 16), sums[r][c]);
-            }
-        }
-    }
-}
-
-template <class W, class T, int ROWS, int CHANNELS> void dense_outputs(const m7::DenseWork &work, int64_t row, int64_t channel) {
-    F sums[ROWS][CHANNELS];
-    for (auto &of_row : sums)
-        for (auto &s : of_row) s = splat(0.0f);
-    dense_tile<W, ROWS, CHANNELS>(work.x + row * work.padded, work.padded, static_cast<const W *>(work.weights) + channel * work.inputs,
-                                  work.inputs, work.inputs, sums);
-    for (int r = 0; r < ROWS; ++r) {
+    each<ROWS>(M7_EACH(r) {
         float line[16] = {};
         T rounded[16];
-        for (int c = 0; c < CHANNELS; ++c) line[c] = sum(sums[r][c]);
+        each<CHANNELS>(M7_EACH(c) { line[c] = sum(sums[r * CHANNELS + c]); });
         store(rounded, load(line));
         std::memcpy(static_cast<T *>(work.out) + (row + r) * work.outputs + channel, rounded, CHANNELS * sizeof(T));
-    }
+    });
 }
 
+#if defined(SIMD_AVX512)
+constexpr int kDenseRows = 6, kDenseChannels = 4;
+#elif defined(SIMD_AVX2)
+constexpr int kDenseRows = 3, kDenseChannels = 2;
+#else
+constexpr int kDenseRows = 1, kDenseChannels = 1;
+#endif
+// Bytes of rows that go over all channels before the next rows do: what the second-level cache holds beside the weights.
+constexpr int64_t kDenseBytes = 1 << 19;
+
 template <class W, class T> void dense_of(const m7::DenseWork &work) {
-    // Few channels at a time, all rows over them: the rows are in the cache, the weights come from memory once.
-    int64_t channel = work.first;
-    for (; work.n_rows <= 1 && channel + 4 <= work.last; channel += 4) dense_outputs<W, T, 1, 4>(work, 0, channel);
-    for (; channel + 2 <= work.last; channel += 2) {
-        int64_t row = 0;
-        for (; row + 3 <= work.n_rows; row += 3) dense_outputs<W, T, 3, 2>(work, row, channel);
-        for (; row < work.n_rows; ++row) dense_outputs<W, T, 1, 2>(work, row, channel);
+    const int64_t fit = std::max<int64_t>(kDenseRows, kDenseBytes / (4 * work.padded) / kDenseRows * kDenseRows);
+    for (int64_t first = 0; first < work.n_rows; first += fit) {
+        const int64_t last = std::min(work.n_rows, first + fit);
+        const auto rows = [&]<int CHANNELS>(int64_t channel) {
+            int64_t row = first;
+            for (; row + kDenseRows <= last; row += kDenseRows) dense_tile<W, T, kDenseRows, CHANNELS>(work, row, channel);
+            for (; row < last; ++row) dense_tile<W, T, 1, CHANNELS>(work, row, channel);
+        };
+        int64_t channel = work.first;
+        if (work.n_rows == 1)  // alone a row has registers for more channels
+            for (; channel + 4 <= work.last; channel += 4) dense_tile<W, T, 1, 4>(work, 0, channel);
+        for (; channel + kDenseChannels <= work.last; channel += kDenseChannels) rows.template operator()<kDenseChannels>(channel);
+        for (; channel < work.last; ++channel) rows.template operator()<1>(channel);
     }
-    for (; channel < work.last; ++channel)
-        for (int64_t row = 0; row < work.n_rows; ++row) dense_outputs<W, T, 1, 1>(work, row, channel);
 }
 
 void dense(const m7::DenseWork &work) {

@@ -44,6 +44,8 @@ template <int BITS> M7_INLINE Sums<BITS> dot(Sums<BITS> s, Weights w, int32_t x)
     const __m512i u = BITS == 8 ? _mm512_xor_si512(w.v, _mm512_set1_epi8(-128)) : w.v;
     return {_mm512_dpbusd_epi32(s.v, u, _mm512_set1_epi32(x))};
 }
+template <int BITS> M7_INLINE Sums<BITS> nothing() { return {_mm512_setzero_si512()}; }
+template <int BITS> M7_INLINE Sums<BITS> plus(Sums<BITS> s, Sums<BITS> t) { return {_mm512_add_epi32(s.v, t.v)}; }
 template <int BITS> M7_INLINE I total(Sums<BITS> s) { return {s.v}; }
 // Group scales come as the same number in both halves of a lane.
 template <int BITS> M7_INLINE I scaled(Sums<BITS> s, I scales) {
@@ -91,8 +93,11 @@ M7_INLINE I load_scales(const uint8_t *p) {
             both(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p + 8))))};
 }
 
+template <int BITS> M7_INLINE Sums<BITS> nothing() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+
 #if defined(SIMD_VNNI)
 
+template <int BITS> M7_INLINE Sums<BITS> plus(Sums<BITS> s, Sums<BITS> t) { return {_mm256_add_epi32(s.a, t.a), _mm256_add_epi32(s.b, t.b)}; }
 template <int BITS> M7_INLINE Sums<BITS> start(int32_t pair) {
     const int offset = BITS == 8 ? 128 : zero_point(BITS);
     const __m256i s = _mm256_madd_epi16(_mm256_set1_epi32(pair), _mm256_set1_epi16(static_cast<short>(-offset)));
@@ -133,6 +138,10 @@ template <int BITS> M7_INLINE Sums<BITS> dot(Sums<BITS> s, Weights w, int32_t x)
     } else {
         return {_mm256_add_epi16(s.a, _mm256_maddubs_epi16(w.a, all)), _mm256_add_epi16(s.b, _mm256_maddubs_epi16(w.b, all))};
     }
+}
+template <int BITS> M7_INLINE Sums<BITS> plus(Sums<BITS> s, Sums<BITS> t) {
+    if constexpr (BITS == 8) return {_mm256_add_epi32(s.a, t.a), _mm256_add_epi32(s.b, t.b)};
+    else return {_mm256_add_epi16(s.a, t.a), _mm256_add_epi16(s.b, t.b)};
 }
 template <int BITS> M7_INLINE I scaled(Sums<BITS> s, I scales) {
     return {_mm256_madd_epi16(s.a, scales.a), _mm256_madd_epi16(s.b, scales.b)};
@@ -183,6 +192,11 @@ template <int BITS> M7_INLINE Sums<BITS> dot(Sums<BITS> s, Weights w, int32_t x)
     std::memcpy(each, &x, 4);
     for (int c = 0; c < 16; ++c)
         for (int j = 0; j < 4; ++j) s.v[c] += (BITS == 8 ? static_cast<int8_t>(w.v[4 * c + j]) : w.v[4 * c + j]) * each[j];
+    return s;
+}
+template <int BITS> M7_INLINE Sums<BITS> nothing() { return {}; }
+template <int BITS> M7_INLINE Sums<BITS> plus(Sums<BITS> s, Sums<BITS> t) {
+    for (int c = 0; c < 16; ++c) s.v[c] += t.v[c];
     return s;
 }
 template <int BITS> M7_INLINE I total(Sums<BITS> s) { M7_LANES(I, s.v[i]); }

@@ -29,6 +29,47 @@ m7::Matrix matrix(const Tensor &t) {
     return {at(std::get<0>(t)), static_cast<m7::Number>(std::get<1>(t)), std::get<2>(t), std::get<3>(t)};
 }
 
+// (cos, sin)
+using Angles = std::tuple<uintptr_t, uintptr_t>;
+
+// (packed, its format or else its number, address, address of its scales, outputs)
+using Weight = std::tuple<bool, int, uintptr_t, uintptr_t, int64_t>;
+
+m7::Weight weight(const Weight &w) {
+    const auto &[packed, kind, data, scales, outputs] = w;
+    return {packed, static_cast<m7::Format>(kind), static_cast<m7::Number>(kind), at(data), static_cast<const float *>(at(scales)), outputs};
+}
+
+// Without queries, and without what depends on them.
+m7::Attention attention(const Pages &k, const Pages &v, int64_t window) {
+    const auto &[k_data, k_scales, number, pages, page_tokens, kv_heads, channels] = k;
+    return {
+        .q = nullptr,
+        .out = nullptr,
+        .number = m7::Number::f32,
+        .heads = 0,
+        .kv_heads = kv_heads,
+        .channels = channels,
+        .k = at(k_data),
+        .v = at(std::get<0>(v)),
+        .k_scales = static_cast<const float *>(at(k_scales)),
+        .v_scales = static_cast<const float *>(at(std::get<1>(v))),
+        .cached = static_cast<m7::Number>(number),
+        .page_tokens = page_tokens,
+        .window = window,
+    };
+}
+
+m7::Cache cache(const Pages &p) {
+    const auto &[data, scales, number, pages, page_tokens, kv_heads, channels] = p;
+    return {{at(data), static_cast<m7::Number>(number), pages * page_tokens, kv_heads * channels}, static_cast<float *>(at(scales)), channels};
+}
+
+m7::Sequences sequences(const Sequences &s) {
+    const auto &[positions, borders, tables, count, slots] = s;
+    return {integers(positions), integers(borders), integers(tables), count, slots};
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -44,14 +85,18 @@ NB_MODULE(_native, module) {
         .def("packed_linear",
              [](m7::Room &room, const Tensor &x, int format, uintptr_t blocks, uintptr_t scales, const Tensor &out) {
                  nb::gil_scoped_release released;
-                 room.packed_linear(matrix(x), static_cast<m7::Format>(format), static_cast<const uint8_t *>(at(blocks)),
-                                    static_cast<const float *>(at(scales)), matrix(out));
+                 room.packed_linear(matrix(x), {{static_cast<m7::Format>(format), static_cast<const uint8_t *>(at(blocks)),
+                                                 static_cast<const float *>(at(scales)), matrix(out)}});
              })
         .def("linear",
              [](m7::Room &room, const Tensor &x, const Tensor &weights, const Tensor &out) {
                  nb::gil_scoped_release released;
                  room.linear(matrix(x), matrix(weights), matrix(out));
              })
+        .def("read", [](m7::Room &room, uintptr_t words, int64_t count) {
+            nb::gil_scoped_release released;
+            return room.read(static_cast<const uint32_t *>(at(words)), count);
+        })
         .def("rms_norm",
              [](m7::Room &room, const Tensor &x, uintptr_t weight, float eps, const Tensor &out) {
                  nb::gil_scoped_release released;
@@ -68,30 +113,41 @@ NB_MODULE(_native, module) {
                  room.swiglu(matrix(gate), matrix(up), matrix(out));
              })
         .def("write",
-             [](m7::Room &room, const Tensor &x, const Tensor &cache, uintptr_t slots, uintptr_t scales, int64_t channels) {
+             [](m7::Room &room, const Tensor &x, const Pages &pages, uintptr_t slots) {
                  nb::gil_scoped_release released;
-                 room.write(matrix(x), matrix(cache), integers(slots), static_cast<float *>(at(scales)), channels);
+                 room.write(matrix(x), cache(pages), integers(slots));
              })
         .def("attention",
              [](m7::Room &room, const Tensor &q, const Tensor &out, const Pages &k, const Pages &v, const Sequences &s, int64_t window) {
                  nb::gil_scoped_release released;
-                 const auto &[k_data, k_scales, number, pages, page_tokens, kv_heads, channels] = k;
-                 const m7::Attention a{
-                     .q = matrix(q).data,
-                     .out = matrix(out).data,
-                     .number = matrix(q).number,
-                     .heads = matrix(q).columns / channels,
-                     .kv_heads = kv_heads,
-                     .channels = channels,
-                     .k = at(k_data),
-                     .v = at(std::get<0>(v)),
-                     .k_scales = static_cast<const float *>(at(k_scales)),
-                     .v_scales = static_cast<const float *>(at(std::get<1>(v))),
-                     .cached = static_cast<m7::Number>(number),
-                     .page_tokens = page_tokens,
-                     .window = window,
-                 };
-                 const auto &[positions, borders, tables, count, slots] = s;
-                 room.attention(a, pages, {integers(positions), integers(borders), integers(tables), count, slots});
-             });
+                 m7::Attention a = attention(k, v, window);
+                 a.q = matrix(q).data;
+                 a.out = matrix(out).data;
+                 a.number = matrix(q).number;
+                 a.heads = matrix(q).columns / a.channels;
+                 room.attention(a, std::get<3>(k), sequences(s));
+             })
+        .def("layer", [](m7::Room &room, const m7::Layer &layer, const Tensor &x, const Angles &angles, uintptr_t slots, const Pages &k,
+                         const Pages &v, const Sequences &s, int64_t window) {
+            nb::gil_scoped_release released;
+            const auto &[cos, sin] = angles;
+            m7::LayerPass pass{
+                .cos = static_cast<const float *>(at(cos)),
+                .sin = static_cast<const float *>(at(sin)),
+                .slots = integers(slots),
+                .k_cache = cache(k),
+                .v_cache = cache(v),
+                .attention = attention(k, v, window),
+                .pages = std::get<3>(k),
+                .sequences = sequences(s),
+            };
+            pass.attention.heads = layer.wq.outputs / pass.attention.channels;
+            room.layer(layer, matrix(x), pass);
+        });
+    nb::class_<m7::Layer>(module, "Layer")
+        .def("__init__", [](m7::Layer *layer, const std::vector<Weight> &weights, uintptr_t attention_norm, uintptr_t ffn_norm, float eps) {
+            if (weights.size() != 7) throw std::invalid_argument("a layer has seven matrices");
+            new (layer) m7::Layer{weight(weights[0]), weight(weights[1]), weight(weights[2]), weight(weights[3]), weight(weights[4]),
+                                  weight(weights[5]), weight(weights[6]), at(attention_norm), at(ffn_norm), eps};
+        });
 }

@@ -23,16 +23,16 @@ constexpr int64_t scale_bytes(Format format) { return half_scales(format) ? 128 
 template <Format FORMAT> M7_INLINE void unpack_group(const uint8_t *block, int g, Weights (&w)[8]) {
     const uint8_t *data = block + scale_bytes(FORMAT);
     if constexpr (bits_of(FORMAT) == 8) {
-        for (int t = 0; t < 8; ++t) w[t] = load_weights(data + (8 * g + t) * 64);
+        each<8>(M7_EACH(t) { w[t] = load_weights(data + (8 * g + t) * 64); });
     } else {
-        for (int p = 0; p < 4; ++p) {
+        each<4>(M7_EACH(p) {
             const Weights line = load_weights(data + (4 * g + p) * 64);
             w[2 * p] = low_nibbles(line);
             w[2 * p + 1] = high_nibbles(line);
-        }
+        });
         if constexpr (bits_of(FORMAT) == 5) {
             const Weights fifth = load_weights(data + 1024 + 64 * g);
-            for (int t = 0; t < 8; ++t) w[t] = with_fifth(w[t], fifth, t);
+            each<8>(M7_EACH(t) { w[t] = with_fifth(w[t], fifth, t); });
         }
     }
 }
@@ -52,31 +52,48 @@ template <Format FORMAT> M7_INLINE F with_group(F sum, Sums<bits_of(FORMAT)> int
     else return fma(splat(x_scale), to_float(scaled<bits>(integers, scales)), sum);
 }
 
+// A dot product of VNNI takes some cycles until the next can add to it: few rows want two chains of sums each.
+#if defined(SIMD_AVX512) || defined(SIMD_VNNI)
+constexpr bool kTwoChains = true;
+#else
+constexpr bool kTwoChains = false;
+#endif
+
+template <class Ours, class Others> M7_INLINE auto &second(Ours &s, Others &other, int r) {
+    if constexpr (kTwoChains) return other[r];
+    else return s[r];
+}
+
 // ROWS rows by 16 channels over `blocks` blocks whose weights are unpacked in registers; adds to `sums` [ROWS, 16].
 template <Format FORMAT, int ROWS>
-void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, int64_t blocks, float *sums) {
+M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, int64_t blocks, float *sums) {
     constexpr int bits = bits_of(FORMAT);
-    const int64_t per_row = x.padded / kBlock;
+    const int64_t padded = x.padded, per_row = padded / kBlock;
+    const int8_t *q = x.q + row * padded;
+    const float *x_scale = x.scale + row * per_row;
+    const int32_t *pairs = x.pairs + row * per_row * 4;
     F added[ROWS];
-    for (int r = 0; r < ROWS; ++r) added[r] = load(sums + r * kPanel);
+    each<ROWS>(M7_EACH(r) { added[r] = load(sums + r * kPanel); });
     for (int64_t b = 0; b < blocks; ++b, weights += m7::block_bytes(FORMAT)) {
+        const uint8_t *data = weights + scale_bytes(FORMAT);
 #pragma GCC unroll 1
-        for (int g = 0; g < 4; ++g) {
-            const uint8_t *data = weights + scale_bytes(FORMAT);
-            const int8_t *q = x.q + row * x.padded + b * kBlock + g * kGroup;
-            Sums<bits> s[ROWS];
-#pragma GCC unroll 8
-            for (int r = 0; r < ROWS; ++r) s[r] = start<bits>(x.pairs[(row + r) * per_row * 4 + b * 4 + g]);
+        for (int g = 0; g < 4; ++g, q += kGroup, ++pairs) {
+            Sums<bits> s[ROWS], other[kTwoChains ? ROWS : 1];
+            each<ROWS>(M7_EACH(r) {
+                s[r] = start<bits>(pairs[r * per_row * 4]);
+                if constexpr (kTwoChains) other[r] = nothing<bits>();
+            });
             if constexpr (bits == 8) {
-#pragma GCC unroll 8
-                for (int t = 0; t < 8; ++t) {
-                    const Weights w = load_weights(data + (8 * g + t) * 64);
-#pragma GCC unroll 8
-                    for (int r = 0; r < ROWS; ++r) s[r] = dot<bits>(s[r], w, four(q + r * x.padded + 4 * t));
-                }
+                each<4>(M7_EACH(p) {
+                    const Weights even = load_weights(data + (8 * g + 2 * p) * 64), odd = load_weights(data + (8 * g + 2 * p + 1) * 64);
+                    each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], even, four(q + r * padded + 8 * p)); });
+                    each<ROWS>(M7_EACH(r) {
+                        auto &chain = second(s, other, r);
+                        chain = dot<bits>(chain, odd, four(q + r * padded + 8 * p + 4));
+                    });
+                });
             } else {
-#pragma GCC unroll 4
-                for (int p = 0; p < 4; ++p) {
+                each<4>(M7_EACH(p) {
                     const Weights line = load_weights(data + (4 * g + p) * 64);
                     Weights low = low_nibbles(line), high = high_nibbles(line);
                     if constexpr (bits == 5) {
@@ -84,18 +101,21 @@ void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, int64_t
                         low = with_fifth(low, fifth, 2 * p);
                         high = with_fifth(high, fifth, 2 * p + 1);
                     }
-#pragma GCC unroll 8
-                    for (int r = 0; r < ROWS; ++r) s[r] = dot<bits>(s[r], low, four(q + r * x.padded + 8 * p));
-#pragma GCC unroll 8
-                    for (int r = 0; r < ROWS; ++r) s[r] = dot<bits>(s[r], high, four(q + r * x.padded + 8 * p + 4));
-                }
+                    each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], low, four(q + r * padded + 8 * p)); });
+                    each<ROWS>(M7_EACH(r) {
+                        auto &chain = second(s, other, r);
+                        chain = dot<bits>(chain, high, four(q + r * padded + 8 * p + 4));
+                    });
+                });
             }
             const I scales = group_scales<FORMAT>(weights, g);
-#pragma GCC unroll 8
-            for (int r = 0; r < ROWS; ++r) added[r] = with_group<FORMAT>(added[r], s[r], scales, x.scale[(row + r) * per_row + b]);
+            each<ROWS>(M7_EACH(r) {
+                if constexpr (kTwoChains) s[r] = plus(s[r], other[r]);
+                added[r] = with_group<FORMAT>(added[r], s[r], scales, x_scale[r * per_row + b]);
+            });
         }
     }
-    for (int r = 0; r < ROWS; ++r) store(sums + r * kPanel, added[r]);
+    each<ROWS>(M7_EACH(r) { store(sums + r * kPanel, added[r]); });
 }
 
 // Blocks as groups of m7::kUnpackedGroup bytes: a scale a channel, then 8 times 64 weights of one byte.
@@ -105,74 +125,89 @@ template <Format FORMAT> void unpack(const uint8_t *weights, int64_t blocks, uin
             Weights w[8];
             unpack_group<FORMAT>(weights, g, w);
             store_int(reinterpret_cast<int32_t *>(out), group_scales<FORMAT>(weights, g));
-            for (int t = 0; t < 8; ++t) store_weights(out + 64 + 64 * t, w[t]);
+            each<8>(M7_EACH(t) { store_weights(out + 64 + 64 * t, w[t]); });
         }
     }
 }
 
-// As `direct_tile`, with weights that `unpack` wrote; `block` is the first of them within the row.
-template <Format FORMAT, int ROWS>
-void unpacked_tile(const m7::Rows &x, int64_t row, int64_t block, const uint8_t *weights, int64_t blocks, float *sums) {
+// As `direct_tile`, with weights that `unpack` wrote, for PANELS panels; `block` is the first of them within the row. Weights and
+// sums of the next panel stand `weights_stride` bytes and `sums_stride` numbers behind.
+template <Format FORMAT, int ROWS, int PANELS>
+M7_OWN void unpacked_tile(const m7::Rows &x, int64_t row, int64_t block, const uint8_t *weights, int64_t weights_stride,
+                          int64_t blocks, float *sums, int64_t sums_stride) {
     constexpr int bits = bits_of(FORMAT);
-    const int64_t per_row = x.padded / kBlock;
-    const int8_t *q = x.q + row * x.padded + block * kBlock;
+    const int64_t padded = x.padded, per_row = padded / kBlock;
+    const int8_t *q = x.q + row * padded + block * kBlock;
     const float *x_scale = x.scale + row * per_row + block;
     const int32_t *pairs = x.pairs + (row * per_row + block) * 4;
     for (int64_t group = 0; group < 4 * blocks; ++group, q += kGroup, weights += m7::kUnpackedGroup) {
-        Sums<bits> s[ROWS];
-#pragma GCC unroll 16
-        for (int r = 0; r < ROWS; ++r) s[r] = start<bits>(pairs[r * per_row * 4 + group]);
-#pragma GCC unroll 8
-        for (int t = 0; t < 8; ++t) {
-            const Weights w = load_weights(weights + 64 + 64 * t);
-#pragma GCC unroll 16
-            for (int r = 0; r < ROWS; ++r) s[r] = dot<bits>(s[r], w, four(q + r * x.padded + 4 * t));
-        }
-        const I scales = load_int(reinterpret_cast<const int32_t *>(weights));
-#pragma GCC unroll 16
-        for (int r = 0; r < ROWS; ++r) {
-            float *sum = sums + r * kPanel;
-            store(sum, with_group<FORMAT>(load(sum), s[r], scales, x_scale[r * per_row + group / 4]));
-        }
+        Sums<bits> s[ROWS * PANELS];
+        each<ROWS>(M7_EACH(r) {
+            const Sums<bits> begun = start<bits>(pairs[r * per_row * 4 + group]);
+            each<PANELS>(M7_EACH(p) { s[r * PANELS + p] = begun; });
+        });
+        each<8>(M7_EACH(t) {
+            Weights w[PANELS];
+            each<PANELS>(M7_EACH(p) { w[p] = load_weights(weights + p * weights_stride + 64 + 64 * t); });
+            each<ROWS>(M7_EACH(r) {
+                const int32_t inputs = four(q + r * padded + 4 * t);
+                each<PANELS>(M7_EACH(p) { s[r * PANELS + p] = dot<bits>(s[r * PANELS + p], w[p], inputs); });
+            });
+        });
+        each<PANELS>(M7_EACH(p) {
+            const I scales = load_int(weights + p * weights_stride);
+            each<ROWS>(M7_EACH(r) {
+                float *sum = sums + p * sums_stride + r * kPanel;
+                store(sum, with_group<FORMAT>(load(sum), s[r * PANELS + p], scales, x_scale[r * per_row + group / 4]));
+            });
+        });
     }
 }
 
+// A tile has as many sums as there are registers, less those for weights and activations.
 #if defined(SIMD_AVX512)
-constexpr int kTileRows = 12;
+constexpr int kTileRows = 12, kTilePanels = 2;
 #elif defined(SIMD_AVX2)
-constexpr int kTileRows = 6;
+constexpr int kTileRows = 6, kTilePanels = 1;
 #else
-constexpr int kTileRows = 1;
+constexpr int kTileRows = 1, kTilePanels = 1;
 #endif
 constexpr int kDirectRows = 4;
-
-// Calls f with N as a compile-time number, 1 <= n <= MOST.
-template <int MOST, class Body> M7_INLINE void with_constant(int64_t n, const Body &f) {
-    if constexpr (MOST > 1) {
-        if (n < MOST) return with_constant<MOST - 1>(n, f);
-    }
-    f.template operator()<MOST>();
-}
 
 template <Format FORMAT> void add_panels(const m7::PackedWork &work, float *sums, uint8_t *buffer) {
     const int64_t blocks = work.rows.padded / kBlock, panel_bytes = blocks * m7::block_bytes(FORMAT);
     const uint8_t *first = work.blocks + work.first_panel * panel_bytes;
-    if (work.n_rows <= kDirectRows) {
+    const auto direct = [&]<int ROWS>() {
         for (int64_t p = 0; p < work.panels; ++p)
-            with_constant<kDirectRows>(work.n_rows, [&]<int ROWS>() {
-                direct_tile<FORMAT, ROWS>(work.rows, 0, first + p * panel_bytes, blocks, sums + p * work.n_rows * kPanel);
-            });
-        return;
-    }
-    for (int64_t block = 0; block < blocks; block += m7::kChunkBlocks) {
-        const int64_t chunk = std::min(m7::kChunkBlocks, blocks - block);
-        for (int64_t p = 0; p < work.panels; ++p) {
-            unpack<FORMAT>(first + p * panel_bytes + block * m7::block_bytes(FORMAT), chunk, buffer);
-            for (int64_t row = 0; row < work.n_rows; row += kTileRows)
-                with_constant<kTileRows>(std::min<int64_t>(kTileRows, work.n_rows - row), [&]<int ROWS>() {
-                    unpacked_tile<FORMAT, ROWS>(work.rows, row, block, buffer, chunk, sums + (p * work.n_rows + row) * kPanel);
-                });
-        }
+            direct_tile<FORMAT, ROWS>(work.rows, 0, first + p * panel_bytes, blocks, sums + p * ROWS * kPanel);
+    };
+    static_assert(kDirectRows == 4);
+    if (work.n_rows == 1) return direct.template operator()<1>();
+    if (work.n_rows == 2) return direct.template operator()<2>();
+    if (work.n_rows == 3) return direct.template operator()<3>();
+    if (work.n_rows == 4) return direct.template operator()<4>();
+    constexpr int64_t most = m7::kChunkBlocks / kTilePanels;
+    const int64_t sums_stride = work.n_rows * kPanel;
+    for (int64_t block = 0; block < blocks; block += most) {
+        const int64_t chunk = std::min(most, blocks - block), unpacked = chunk * 4 * m7::kUnpackedGroup;
+        int64_t p = 0;
+        const auto panels = [&]<int PANELS>() {
+            for (int i = 0; i < PANELS; ++i)
+                unpack<FORMAT>(first + (p + i) * panel_bytes + block * m7::block_bytes(FORMAT), chunk, buffer + i * unpacked);
+            int64_t row = 0;
+            const auto tiles = [&]<int ROWS>() {
+                for (; row + ROWS <= work.n_rows; row += ROWS)
+                    unpacked_tile<FORMAT, ROWS, PANELS>(work.rows, row, block, buffer, unpacked, chunk,
+                                                        sums + p * sums_stride + row * kPanel, sums_stride);
+            };
+            tiles.template operator()<kTileRows>();
+            if constexpr (kTileRows > 4) tiles.template operator()<4>();
+            if constexpr (kTileRows > 2) tiles.template operator()<2>();
+            tiles.template operator()<1>();
+            p += PANELS;
+        };
+        while (p + kTilePanels <= work.panels) panels.template operator()<kTilePanels>();
+        while (p < work.panels) panels.template operator()<1>();
     }
 }
 

@@ -31,20 +31,32 @@ Matrix rows_of(const Matrix &m, int64_t first, int64_t count) {
     return {const_cast<void *>(row_of(m, first)), m.number, count, m.columns};
 }
 
+constexpr int64_t kFewRows = 4;
+
+int64_t panels_of(const Product &product) { return (product.out.columns + kPanel - 1) / kPanel; }
+
+// Some panels of one product: what one thread does at a time.
+struct Share {
+    const Product *product;
+    int64_t first, panels;
+};
+
 }  // namespace
 
 Room::Room(const std::string &instruction_set, int threads)
     : instruction_set_(instruction_set), table_(find_table(instruction_set)), pool_(threads), own_(static_cast<size_t>(threads)) {}
 
-void Room::packed_linear(const Matrix &x, Format format, const uint8_t *blocks, const float *scales, const Matrix &out) {
+void Room::packed_linear(const Matrix &x, const std::vector<Product> &products) {
     std::lock_guard lock(one_call_);
     for (int64_t row = 0; row < x.rows; row += kRowBlock) {
         const int64_t count = std::min(kRowBlock, x.rows - row);
-        packed_rows(rows_of(x, row, count), format, blocks, scales, rows_of(out, row, count));
+        std::vector<Product> part = products;
+        for (Product &product : part) product.out = rows_of(product.out, row, count);
+        packed_rows(rows_of(x, row, count), part);
     }
 }
 
-void Room::packed_rows(const Matrix &x, Format format, const uint8_t *blocks, const float *scales, const Matrix &out) {
+void Room::packed_rows(const Matrix &x, const std::vector<Product> &products) {
     const int64_t padded = (x.columns + kBlock - 1) / kBlock * kBlock, most = 2 * x.rows;
     const Rows rows{q_.of<int8_t>(most * padded), scales_.of<float>(most * padded / kBlock),
                     pairs_.of<int32_t>(most * padded / kGroup), padded};
@@ -60,23 +72,29 @@ void Room::packed_rows(const Matrix &x, Format format, const uint8_t *blocks, co
         const int64_t row = remainder_of_[static_cast<size_t>(i)];
         table_->remainder_row(row_of(x, row), x.number, x.columns, rows, row, x.rows + i);
     });
-    const int64_t panels = (out.columns + kPanel - 1) / kPanel;
-    const int64_t share = std::clamp<int64_t>(panels / (8 * threads()), 1, kMostPanels);
-    pool_.run((panels + share - 1) / share, [&](int64_t task, int thread) {
-        const int64_t first = task * share;
+    // Shares of panels, over all products: many for few rows, whose work is short, so that no thread waits long for another.
+    int64_t panels = 0;
+    for (const Product &product : products) panels += panels_of(product);
+    const int64_t share = std::clamp<int64_t>(panels / ((n_rows <= kFewRows ? 32 : 8) * threads()), 1, kMostPanels);
+    std::vector<Share> shares;
+    for (const Product &product : products)
+        for (int64_t first = 0; first < panels_of(product); first += share)
+            shares.push_back({&product, first, std::min(share, panels_of(product) - first)});
+    pool_.run(static_cast<int64_t>(shares.size()), [&](int64_t task, int thread) {
+        const Share &part = shares[static_cast<size_t>(task)];
         table_->packed({
-            .format = format,
+            .format = part.product->format,
             .rows = rows,
             .n_rows = n_rows,
             .x_rows = x.rows,
             .remainder_of = remainder_of_.data(),
-            .blocks = blocks,
-            .scales = scales,
-            .first_panel = first,
-            .panels = std::min(share, panels - first),
-            .outputs = out.columns,
-            .out = out.data,
-            .out_number = out.number,
+            .blocks = part.product->blocks,
+            .scales = part.product->scales,
+            .first_panel = part.first,
+            .panels = part.panels,
+            .outputs = part.product->out.columns,
+            .out = part.product->out.data,
+            .out_number = part.product->out.number,
             .scratch = own_[static_cast<size_t>(thread)].of<uint8_t>(packed_scratch_bytes(n_rows)),
         });
     });
@@ -109,6 +127,16 @@ void Room::linear(const Matrix &x, const Matrix &weights, const Matrix &out) {
             });
         });
     }
+}
+
+uint32_t Room::read(const uint32_t *words, int64_t count) {
+    std::lock_guard lock(one_call_);
+    constexpr int64_t kShare = 1 << 18;
+    std::atomic<uint32_t> total{0};
+    pool_.run((count + kShare - 1) / kShare, [&](int64_t task, int) {
+        total += table_->read(words + task * kShare, std::min(kShare, count - task * kShare));
+    });
+    return total;
 }
 
 }  // namespace m7

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdlib>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "layer.hpp"
 #include "pool.hpp"
 #include "table.hpp"
 
@@ -40,10 +43,35 @@ struct Matrix {
     int64_t rows, columns;
 };
 
+// The keys, or the values, of a layer: a row a token; int8 has scales [rows, heads].
+struct Cache {
+    Matrix tokens;
+    float *scales;
+    int64_t channels;  // of a head
+};
+
 // The sequences of a batch: sequence s has rows borders[s] up to borders[s + 1], at positions that run on, and page table s.
 struct Sequences {
     const int64_t *positions, *borders, *tables;  // [rows], [count + 1], [count, slots]
     int64_t count, slots;
+};
+
+// One packed weight and where its product goes.
+struct Product {
+    Format format;
+    const uint8_t *blocks;
+    const float *scales;  // null for q4_0 and q8_0
+    Matrix out;
+};
+
+// What the layers of one forward share: angles [rows, channels / 2], where keys and values are written, how queries find them.
+struct LayerPass {
+    const float *cos, *sin;
+    const int64_t *slots;
+    Cache k_cache, v_cache;
+    Attention attention;  // without q and out
+    int64_t pages;
+    Sequences sequences;
 };
 
 // Calls may come from several threads; they run one after another.
@@ -54,21 +82,25 @@ public:
     const std::string &instruction_set() const { return instruction_set_; }
     int threads() const { return pool_.threads(); }
 
-    // out [rows, outputs] = x [rows, inputs] times packed weights [outputs, inputs] transposed.
-    void packed_linear(const Matrix &x, Format format, const uint8_t *blocks, const float *scales, const Matrix &out);
+    // out [rows, outputs] = x [rows, inputs] times packed weights [outputs, inputs] transposed, for each product.
+    void packed_linear(const Matrix &x, const std::vector<Product> &products);
     // The same with weights [outputs, inputs] as they are.
     void linear(const Matrix &x, const Matrix &weights, const Matrix &out);
 
+    // The sum of `count` 32-bit words, read as fast as all threads can.
+    uint32_t read(const uint32_t *words, int64_t count);
     // x [rows, width] over its root mean square, times weight [width].
     void rms_norm(const Matrix &x, const void *weight, float eps, const Matrix &out);
     // x [rows, heads x channels], its pairs turned by angles [rows, channels / 2].
     void rope(const Matrix &x, const float *cos, const float *sin, int64_t channels, const Matrix &out);
     void swiglu(const Matrix &gate, const Matrix &up, const Matrix &out);
-    // Rows of x [rows, heads x channels] to rows `slots` [rows] of a cache, and for int8 their scales to `scales` [cache.rows,
-    // heads]. std::out_of_range for a slot that the cache does not have.
-    void write(const Matrix &x, const Matrix &cache, const int64_t *slots, float *scales, int64_t channels);
+    void add(const Matrix &x, const Matrix &y, const Matrix &out);
+    // Rows of x [rows, heads x channels] to rows `slots` [rows] of a cache. std::out_of_range for a slot that it does not have.
+    void write(const Matrix &x, const Cache &cache, const int64_t *slots);
     // `a` for a batch of sequences, over a cache of `pages` pages. std::out_of_range for a page that it does not have.
     void attention(const Attention &a, int64_t pages, const Sequences &sequences);
+    // x [rows, dim] after one layer, in its place.
+    void layer(const Layer &layer, const Matrix &x, const LayerPass &pass);
 
 private:
     struct Decoding {
@@ -76,13 +108,14 @@ private:
         Partial partial;
     };
     void attend_few(const Attention &a, const std::vector<Span> &spans);
-    void packed_rows(const Matrix &x, Format format, const uint8_t *blocks, const float *scales, const Matrix &out);
+    void packed_rows(const Matrix &x, const std::vector<Product> &products);
+    void project(const Matrix &x, std::initializer_list<std::pair<const Weight *, Matrix>> products);
 
     std::string instruction_set_;
     const Table *table_;
     Pool pool_;
-    std::mutex one_call_;
-    Scratch q_, scales_, pairs_, wide_;
+    std::recursive_mutex one_call_;  // a layer calls its parts
+    Scratch between_, q_, scales_, pairs_, wide_;
     std::vector<Scratch> own_;  // one a thread
     std::vector<uint8_t> spiky_;
     std::vector<int64_t> remainder_of_;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(SIMD_AVX2) || defined(SIMD_AVX512)
 #include <immintrin.h>
@@ -16,6 +17,30 @@
 namespace {
 
 #define M7_INLINE inline __attribute__((always_inline))
+
+// f(0), f(1), ...; with compile-time numbers, since an array whose indices are known lives in registers.
+#if defined(SIMD_AVX2) || defined(SIMD_AVX512)
+template <int N, class Body> M7_INLINE void each(const Body &f) {
+    [&]<int... NUMBERS>(std::integer_sequence<int, NUMBERS...>) __attribute__((always_inline)) {
+        (f(std::integral_constant<int, NUMBERS>{}), ...);
+    }(std::make_integer_sequence<int, N>{});
+}
+#else
+template <int N, class Body> M7_INLINE void each(const Body &f) {
+    for (int i = 0; i < N; ++i) f(i);
+}
+#endif
+// A function of its own: what is inlined beside others shares their registers.
+#define M7_OWN __attribute__((noinline))
+#define M7_EACH(name) [&](auto name) __attribute__((always_inline))
+
+// Calls f with n as a compile-time number, 1 <= n <= MOST.
+template <int MOST, class Body> M7_INLINE void with_constant(int64_t n, const Body &f) {
+    if constexpr (MOST > 1) {
+        if (n < MOST) return with_constant<MOST - 1>(n, f);
+    }
+    f.template operator()<MOST>();
+}
 
 #if defined(SIMD_AVX512)
 
@@ -37,7 +62,7 @@ M7_INLINE F fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 M7_INLINE F max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
 M7_INLINE F abs(F a) { return {_mm512_abs_ps(a.v)}; }
 M7_INLINE I splat_int(int32_t x) { return {_mm512_set1_epi32(x)}; }
-M7_INLINE I load_int(const int32_t *p) { return {_mm512_loadu_si512(p)}; }
+M7_INLINE I load_int(const void *p) { return {_mm512_loadu_si512(p)}; }
 M7_INLINE void store_int(int32_t *p, I a) { _mm512_storeu_si512(p, a.v); }
 M7_INLINE I operator+(I a, I b) { return {_mm512_add_epi32(a.v, b.v)}; }
 M7_INLINE I shift_left(I a, int n) { return {_mm512_slli_epi32(a.v, n)}; }
@@ -80,8 +105,9 @@ M7_INLINE F operator/(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps
 M7_INLINE F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
 M7_INLINE F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 M7_INLINE I splat_int(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-M7_INLINE I load_int(const int32_t *p) {
-    return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p + 8))};
+M7_INLINE I load_int(const void *p) {
+    const auto *halves = static_cast<const __m256i *>(p);
+    return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
 }
 M7_INLINE void store_int(int32_t *p, I x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), x.a);
@@ -154,7 +180,11 @@ M7_INLINE F fma(F a, F b, F c) { M7_LANES(F, std::fma(a.v[i], b.v[i], c.v[i])); 
 M7_INLINE F max(F a, F b) { M7_LANES(F, a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 M7_INLINE F abs(F a) { M7_LANES(F, std::fabs(a.v[i])); }
 M7_INLINE I splat_int(int32_t x) { M7_LANES(I, x); }
-M7_INLINE I load_int(const int32_t *p) { M7_LANES(I, p[i]); }
+M7_INLINE I load_int(const void *p) {
+    I a;
+    std::memcpy(a.v, p, sizeof a.v);
+    return a;
+}
 M7_INLINE void store_int(int32_t *p, I a) { std::memcpy(p, a.v, sizeof a.v); }
 M7_INLINE I operator+(I a, I b) { M7_LANES(I, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) + static_cast<uint32_t>(b.v[i]))); }
 M7_INLINE I shift_left(I a, int n) { M7_LANES(I, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) << n)); }

@@ -109,10 +109,13 @@ struct Table {
     void (*packed)(const PackedWork &work);
     void (*spread_row)(const void *x, Number number, Number weight_number, int64_t inputs, int64_t padded, float *out);
     void (*dense)(const DenseWork &work);
+    // The sum of `count` words: how fast can memory be read?
+    uint32_t (*read)(const uint32_t *words, int64_t count);
     // One row each; `number` is that of x, weight and out. cos and sin are [channels / 2].
     void (*rms_norm)(const void *x, const void *weight, float eps, int64_t width, Number number, void *out);
     void (*rope)(const void *x, const float *cos, const float *sin, int64_t heads, int64_t channels, Number number, void *out);
     void (*swiglu)(const void *gate, const void *up, int64_t count, Number number, void *out);
+    void (*add)(const void *x, const void *y, int64_t count, Number number, void *out);
     void (*convert)(const void *x, Number number, int64_t count, Number cached, void *out);
     // One head's keys or values as int8, under the scale that comes back.
     float (*quantize_head)(const void *x, Number number, int64_t channels, int8_t *out);

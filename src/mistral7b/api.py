@@ -32,6 +32,7 @@ from mistral7b.loading import (
     pick_device,
     pick_dtype,
     pick_kv_dtype,
+    stays_packed,
 )
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, ring_slots
@@ -102,13 +103,14 @@ class LLM:
         checkpoint = open_checkpoint(resolve(model), force=force)
         self.max_model_len = context_length(checkpoint, max_model_len)
         kind, place = pick_dtype(dtype, checkpoint), pick_device(device)
-        cached = pick_kv_dtype(kv_dtype, kind)
-        room = cache_room(checkpoint, kind, place)
+        cached, packed = pick_kv_dtype(kv_dtype, kind), stays_packed(dtype, place)
+        room = cache_room(checkpoint, kind, place, packed=packed)
         chunk = chunk or checkpoint.config.sliding_window or DEFAULT_CHUNK
         if not force:
-            check_fit(checkpoint, kind, place, self.max_model_len, chunk, cached)
+            check_fit(checkpoint, kind, place, self.max_model_len, chunk, cached, packed=packed)
         loaded = load_checkpoint(
-            checkpoint, dtype=kind, device=place, kernels=kernels, variant=variant, tokenizer_version=tokenizer_version,
+            checkpoint, dtype=kind, device=place, kernels=kernels, packed=packed, variant=variant,
+            tokenizer_version=tokenizer_version,
             force=force, progress=progress,
         )  # fmt: skip
         self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint

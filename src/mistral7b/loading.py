@@ -9,7 +9,7 @@ import torch
 
 from mistral7b.checkpoint import fit, pairing
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
-from mistral7b.checkpoint.load import Progress, load_weights, stored_dtype
+from mistral7b.checkpoint.load import Progress, load_packed, load_weights, stored_dtype, weights_bytes
 from mistral7b.checkpoint.memory import available_bytes
 from mistral7b.engine.draft_model import DEFAULT_CATCH_UP, DraftModel, check_pair
 from mistral7b.engine.drafts import Drafts, PricedDrafter
@@ -17,8 +17,10 @@ from mistral7b.engine.lookup import Lookup
 from mistral7b.errors import MemoryFitError, RequestError
 from mistral7b.kernels.choice import KernelsName, choose
 from mistral7b.kernels.interface import Kernels
+from mistral7b.model.fused import fuse
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, cache_bytes, ring_slots
 from mistral7b.model.transformer import Transformer
+from mistral7b.quant.linear import insert
 from mistral7b.store.names import resolve
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.variants import TokenizerVersion
@@ -53,14 +55,15 @@ def load(
 ) -> Loaded:
     """Load a model by whatever name `store` resolves: "tiny", a folder, a .gguf file, a hub id, a variant.
 
-    `dtype` "auto" keeps what the file holds, `device` "auto" takes the GPU if there is one. `kernels` are "native" (C++, on
-    the CPU), "torch", or those another model has; "auto" is native where it serves. `variant` is the published model the
-    caller believes it is. Parts that contradict each other raise MismatchError unless `force`; other errors are those of
-    `store`, `checkpoint` and `tokens`. `progress` is called with (bytes loaded, bytes in all).
+    `dtype` "auto" keeps what the file holds (quantised matrices, on a CPU, stay so), any other decodes it; `device` "auto"
+    takes the GPU if there is one. `kernels` are "native" (C++, on the CPU), "torch", or those another model has; "auto" is
+    native where it serves. `variant` is the published model the caller believes it is. Parts that contradict each other
+    raise MismatchError unless `force`; other errors are those of `store`, `checkpoint` and `tokens`. `progress` is called
+    with (bytes loaded, bytes in all).
     """
-    checkpoint = open_checkpoint(resolve(model), force=force)
+    checkpoint, place = open_checkpoint(resolve(model), force=force), pick_device(device)
     return load_checkpoint(
-        checkpoint, dtype=pick_dtype(dtype, checkpoint), device=pick_device(device), kernels=kernels,
+        checkpoint, dtype=pick_dtype(dtype, checkpoint), device=place, kernels=kernels, packed=stays_packed(dtype, place),
         variant=variant, tokenizer_version=tokenizer_version, force=force, progress=progress,
     )  # fmt: skip
 
@@ -71,27 +74,39 @@ def load_checkpoint(
     dtype: torch.dtype,
     device: torch.device,
     kernels: KernelsName | Kernels = "auto",
+    packed: bool = False,
     variant: str | None = None,
     tokenizer_version: TokenizerVersion | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Loaded:
-    """`load`, for a checkpoint that is open, in a type and on a device that are settled."""
+    """`load`, for a checkpoint that is open, in a type and on a device that are settled; `packed` leaves matrices so."""
     tokenizer = Tokenizer.load(checkpoint.tokenizer, tokenizer_version) if checkpoint.tokenizer else None
     vocabulary = tokenizer.vocab_size if tokenizer else None
     notes = pairing.check(checkpoint.config, tokenizer_vocab=vocabulary, variant=variant, force=force)
-    network = _network(checkpoint, dtype, device, choose(kernels, dtype, device), progress)
+    network = _network(checkpoint, dtype, device, choose(kernels, dtype, device), progress, packed=packed)
     return Loaded(network, tokenizer, replace(checkpoint, notes=checkpoint.notes + notes))
 
 
 def _network(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, kernels: Kernels, progress: Progress | None
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, kernels: Kernels, progress: Progress | None, *, packed: bool
 ) -> Transformer:
-    weights = load_weights(checkpoint, dtype=dtype, device=device, progress=progress)
     with torch.device("meta"):
         network = Transformer(checkpoint.config, kernels)
-    network.load_state_dict(weights, assign=True)
-    return network.eval().requires_grad_(False)
+    if packed:
+        weights = load_packed(checkpoint, dtype=dtype, device=device, progress=progress)
+        network.load_state_dict(weights.plain | insert(network, weights.packed, kernels), assign=True)
+    else:
+        network.load_state_dict(load_weights(checkpoint, dtype=dtype, device=device, progress=progress), assign=True)
+    network.eval().requires_grad_(False)
+    fuse(network)
+    return network
+
+
+def stays_packed(dtype: str | torch.dtype, device: torch.device) -> bool:
+    """Whether a quantised model is computed from its packed matrices: where nobody asked for a type, and on the CPU, for
+    which the layout is made."""
+    return str(dtype) == "auto" and device.type == "cpu"
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -138,25 +153,33 @@ def context_length(checkpoint: Checkpoint, asked: int | None) -> int:
 
 
 def check_fit(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, max_model_len: int, chunk: int, kv_dtype: torch.dtype
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_model_len: int,
+    chunk: int,
+    kv_dtype: torch.dtype,
+    *,
+    packed: bool = False,
 ) -> None:
     """Raises MemoryFitError, one line with what would fit, if the model and one sequence's cache do not."""
     problem = fit.advise(
         checkpoint.config, dtype_bytes=dtype.itemsize,
         cache_number_bytes=None if kv_dtype == dtype else kv_dtype.itemsize, max_model_len=max_model_len, n_sequences=1,
         page_tokens=DEFAULT_PAGE_TOKENS, chunk=chunk, device=device,
+        weights_bytes=weights_bytes(checkpoint, dtype, packed=packed),
     )  # fmt: skip
     if problem:
         raise MemoryFitError(f"{problem}; --force loads it nevertheless")
 
 
-def cache_room(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> int | None:
+def cache_room(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, packed: bool = False) -> int | None:
     """Bytes the KV cache may take: a share of what the weights will leave; None where the system does not say.
 
     To be asked before loading: weights that are pages of a file are not missing from what the system calls available.
     """
     there = available_bytes(device)
-    return None if there is None else int(_CACHE_SHARE * (there - checkpoint.config.n_params * dtype.itemsize))
+    return None if there is None else int(_CACHE_SHARE * (there - weights_bytes(checkpoint, dtype, packed=packed)))
 
 
 def make_pool(
@@ -176,10 +199,11 @@ def make_drafts(target: Loaded, model: str | Path | None, max_num_seqs: int, mos
     """
     drafters: list[PricedDrafter] = [Lookup()]
     if model is not None:
-        draft = load(model, device=target.model.device, kernels=target.model.kernels)
+        place = target.model.device
+        draft = load(model, device=place, kernels=target.model.kernels)
         check_pair(target.model.config, draft.model.config, target.tokenizer, draft.tokenizer)
         length = min(max_model_len, context_length(draft.checkpoint, None))
-        room = cache_room(draft.checkpoint, draft.model.dtype, draft.model.device)
+        room = cache_room(draft.checkpoint, draft.model.dtype, place, packed=stays_packed("auto", place))
         pool = make_pool(draft.model, max_num_seqs, DEFAULT_CATCH_UP, length, room, draft.model.dtype)
         drafters.append(DraftModel(draft.model, pool, max_model_len=length, num_draft_tokens=most))
     return Drafts(drafters)

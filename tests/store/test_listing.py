@@ -43,6 +43,12 @@ def test_one_whole_file_before_shards() -> None:
     assert chosen(["config.json", "model.safetensors", *SHARDS]) == {"config.json", "model.safetensors"}
 
 
+def test_what_was_quantised_comes_after_its_original() -> None:
+    assert chosen([*V03, "quantized.safetensors"]) == SMALL | {"consolidated.safetensors"}
+    assert chosen(["config.json", "quantized.safetensors"]) == {"config.json", "quantized.safetensors"}
+    assert chosen([*V03, "quantized.safetensors"], {"quantized.safetensors"}) == SMALL | {"quantized.safetensors"}
+
+
 def test_small_files_come_first() -> None:
     names = [file.name for file in choose("org/name", remote(*V03))]
     assert names[-1] == "consolidated.safetensors"

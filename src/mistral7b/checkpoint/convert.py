@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Literal, get_args
 import torch
 
 from mistral7b.checkpoint.aside import aside
-from mistral7b.checkpoint.configs import OWN, read_object
+from mistral7b.checkpoint.companions import positions_of, write_companions
+from mistral7b.checkpoint.configs import HF, PARAMS, read_object
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
 from mistral7b.checkpoint.hf import heads_permuted, hf_name
 from mistral7b.checkpoint.layouts import to_half_split
@@ -25,13 +25,7 @@ Dtype = Literal["keep", "bf16", "f16", "f32"]
 Progress = Callable[[int, int], None]  # (bytes written, bytes in all)
 
 _DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
-_POSITIONS = 32_768  # what every published model is configured for (FACTS 3.1)
 _HEADERS = 16 << 20  # bytes beside the tensors: headers, configs, a tokenizer twice over
-# What makes a model folder a model to its user, beside weights and configs.
-_COMPANIONS = (
-    "tokenizer.model*", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "generation_config.json", OWN, "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*",
-)  # fmt: skip
 
 
 def convert(
@@ -111,30 +105,13 @@ def _write_folder(made: Path, checkpoint: Checkpoint, to: Target, rows: list[Row
     config = checkpoint.config
     if to == "hf":
         dtype = str(max(rows, key=lambda row: row.n_bytes).dtype).removeprefix("torch.")
-        positions = _positions(checkpoint)
-        write_json(made / "config.json", config.to_hf(max_position_embeddings=positions, dtype=dtype, eos_ids=checkpoint.eos_ids))
+        positions = positions_of(checkpoint)
+        write_json(made / HF, config.to_hf(max_position_embeddings=positions, dtype=dtype, eos_ids=checkpoint.eos_ids))
         write_shards(made, rows, wrote)
     else:
-        write_json(made / "params.json", config.to_params())
+        write_json(made / PARAMS, config.to_params())
         write_safetensors(made / "consolidated.safetensors", rows, wrote)
-    if checkpoint.path.is_dir():
-        for pattern in _COMPANIONS:
-            for path in checkpoint.path.glob(pattern):
-                if path.is_file():
-                    shutil.copyfile(path, made / path.name)
-    elif checkpoint.tokenizer is not None:
-        # Whatever its file was called, the folder's loader looks for these names: tokenizer.model.v1, .v3.
-        shutil.copyfile(checkpoint.tokenizer, made / f"tokenizer.model{checkpoint.tokenizer.suffix}")
-    if checkpoint.variant is None:
-        _write_contexts(made / OWN, checkpoint)
-
-
-def _write_contexts(path: Path, checkpoint: Checkpoint) -> None:
-    """An own model's contexts, where no other file of the target would hold them (params.json has no place)."""
-    own = read_object(path) if path.exists() else {}
-    facts = {"trained_context": checkpoint.trained_context, "max_positions": checkpoint.max_positions}
-    if missing := {name: value for name, value in facts.items() if value is not None and name not in own}:
-        write_json(path, own | missing)
+    write_companions(made, checkpoint)
 
 
 def _write_gguf(made: Path, checkpoint: Checkpoint, rows: list[Row], wrote: Wrote) -> None:
@@ -144,17 +121,13 @@ def _write_gguf(made: Path, checkpoint: Checkpoint, rows: list[Row], wrote: Wrot
     meta = GgufMeta(
         name=checkpoint.path.resolve().stem if checkpoint.format == "gguf" else checkpoint.path.resolve().name,
         config=checkpoint.config,
-        max_positions=_positions(checkpoint),
+        max_positions=positions_of(checkpoint),
         trained_context=checkpoint.trained_context,
         eos_id=checkpoint.eos_ids[0],
         tokenizer=None if checkpoint.tokenizer is None else decode(checkpoint.tokenizer.read_bytes()),
         chat_template=_chat_template(checkpoint.path),
     )
     write_gguf(made, meta, rows, wrote)
-
-
-def _positions(checkpoint: Checkpoint) -> int:
-    return checkpoint.max_positions or checkpoint.trained_context or _POSITIONS
 
 
 def _chat_template(folder: Path) -> str | None:

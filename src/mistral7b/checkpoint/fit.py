@@ -45,15 +45,17 @@ def estimate(
     chunk: int,
     device: torch.device | str = "cpu",
     available: int | None = None,
+    weights_bytes: int | None = None,
 ) -> Fit:
     """Memory for `n_sequences` requests of at most `max_model_len` tokens, prefilled in chunks of at most `chunk`.
 
-    `dtype_bytes` is bytes per weight, and per cached number too unless `cache_number_bytes` says otherwise. `available`
+    `dtype_bytes` is bytes per weight, and per cached number too unless `cache_number_bytes` says otherwise; `weights_bytes`, if
+    given, is what all weights take. `available`
     overrides what `device` reports.
     """
     tokens = n_sequences * page_tokens * ring_slots(config.sliding_window, chunk, page_tokens, max_model_len)
     return Fit(
-        weights_bytes=int(config.n_params * dtype_bytes),
+        weights_bytes=int(config.n_params * dtype_bytes) if weights_bytes is None else weights_bytes,
         cache_bytes=cache_bytes(config, tokens, dtype_bytes if cache_number_bytes is None else cache_number_bytes),
         activation_bytes=_activations(config, min(chunk, max_model_len), n_sequences),
         available_bytes=available_bytes(device) if available is None else available,
@@ -71,12 +73,13 @@ def advise(
     chunk: int,
     device: torch.device | str = "cpu",
     available: int | None = None,
+    weights_bytes: int | None = None,
 ) -> str | None:
     """None if it fits; else one line with what is needed, what is there, and what would fit. Arguments as `estimate`."""
     there = available_bytes(device) if available is None else available
     needs = partial(
         estimate, config, cache_number_bytes=cache_number_bytes, n_sequences=n_sequences, page_tokens=page_tokens, chunk=chunk,
-        device=device, available=there,
+        device=device, available=there, weights_bytes=weights_bytes,
     )  # fmt: skip
     fit = needs(dtype_bytes=dtype_bytes, max_model_len=max_model_len)
     if fit.fits or fit.available_bytes is None:

@@ -12,6 +12,7 @@ from mistral7b.checkpoint.consolidated import ConsolidatedSource
 from mistral7b.checkpoint.formats import Format, choose, config_first, standing
 from mistral7b.checkpoint.hf import HfSource
 from mistral7b.checkpoint.pth import PthSource
+from mistral7b.checkpoint.quantized import QuantizedSource
 from mistral7b.checkpoint.source import TensorSource
 from mistral7b.checkpoint.source import check as check_tensors
 from mistral7b.config import ModelConfig, said
@@ -98,6 +99,9 @@ def _open_folder(folder: Path, *, force: bool) -> Checkpoint:
     notes += read.notes + pairing.check(config, embedding_rows=rows, force=force)
     if rows is not None:
         config = replace(config, vocab_size=rows)
+    if kind == "quantized":
+        with QuantizedSource(folder, config) as packed:
+            notes.append(f"quantised: {packed.describe()}")
     variant, candidates = resolve_variant(config, folder, read.hub_name)
     return Checkpoint(
         path=folder,
@@ -130,6 +134,8 @@ def _source(path: Path, kind: Format, config: ModelConfig, *, mapped: bool) -> T
             return ConsolidatedSource(path, mapped=mapped)
         case "pth":
             return PthSource(path, mapped=mapped)
+        case "quantized":
+            return QuantizedSource(path, config, mapped=mapped)
         case "gguf":
             from mistral7b.checkpoint.gguf import GgufSource
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mistral7b.checkpoint import configs, consolidated, hf, pth
+from mistral7b.checkpoint import configs, consolidated, hf, pth, quantized
 from mistral7b.errors import CheckpointError
 
-Format = Literal["hf", "consolidated", "pth", "gguf"]
+Format = Literal["hf", "consolidated", "pth", "quantized", "gguf"]
 
 # In order of preference: consolidated safetensors are mapped as they are, HF needs wq and wk reordered, a .pth is a pickle.
+# What was quantised is less exact than an original beside it.
 _FILES: dict[Format, tuple[str, ...]] = {
     "consolidated": (consolidated.SINGLE, consolidated.INDEX),
     "hf": (hf.SINGLE, hf.INDEX),
     "pth": (pth.FILE,),
+    "quantized": (quantized.SINGLE, quantized.INDEX),
 }
-_OWN_CONFIG: dict[Format, str] = {"consolidated": configs.PARAMS, "hf": configs.HF, "pth": configs.PARAMS}
+_OWN_CONFIG: dict[Format, str] = {
+    "consolidated": configs.PARAMS, "hf": configs.HF, "pth": configs.PARAMS, "quantized": configs.HF,
+}  # fmt: skip
 _WANTED = (
     "a model folder has config.json beside model.safetensors (or its shards and index), "
     "or params.json beside consolidated.safetensors or consolidated.00.pth"

@@ -25,6 +25,9 @@ from mistral7b.checkpoint.gguf_header import GgufHeader, TensorInfo, read_header
 from mistral7b.checkpoint.gguf_tokenizer import find_tokenizer
 from mistral7b.checkpoint.source import ClosesItself, in_model_order
 from mistral7b.errors import CheckpointError
+from mistral7b.quant.formats import FORMATS, FormatName, PackedFormat
+from mistral7b.quant.ggml import repack
+from mistral7b.quant.matrix import PackedMatrix
 
 _STORED = {
     GGMLQuantizationType.F32: torch.float32,
@@ -37,6 +40,7 @@ _QUANTISED = (
     GGMLQuantizationType.Q4_K,
     GGMLQuantizationType.Q6_K,
 )
+_PACKED: dict[GGMLQuantizationType, FormatName] = {GGMLQuantizationType.Q4_0: "q4_0", GGMLQuantizationType.Q8_0: "q8_0"}
 _ROWS_AT_A_TIME = 256  # 14 MiB of float32 at the widest matrix of the 7B
 _OUTER = {"token_embd": "tok_embeddings", "output_norm": "norm", "output": "output"}
 _INNER = {
@@ -99,7 +103,7 @@ def to_gguf_name(name: str) -> str:
 
 class GgufSource(ClosesItself):
     """A TensorSource over one GGUF file. F32, F16 and BF16 tensors are mapped from disk; quantised ones are decoded into
-    float32 by `get`, one at a time, and `dtype` says float32 for them.
+    float32 by `get`, one at a time, and `dtype` says float32 for them; `packed` repacks Q4_0 and Q8_0 as they are.
 
     With `mapped=False` every tensor is read into memory of its own. Raises CheckpointError for a file that is damaged, a
     type that cannot be decoded, and a tensor that the network has no place for.
@@ -133,6 +137,14 @@ class GgufSource(ClosesItself):
             return _decode(self._read(info), info)
         raw = self._read(info) if self._pages is None else self._pages[info.offset : info.offset + info.n_bytes]
         return raw.view(_STORED[info.type]).view(info.shape)
+
+    def packed_format(self, name: str) -> PackedFormat | None:
+        info = self._info(name)
+        return FORMATS[_PACKED[info.type]] if info.type in _PACKED and len(info.shape) == 2 else None
+
+    def packed(self, name: str) -> PackedMatrix:
+        info = self._info(name)
+        return repack(_PACKED[info.type], self._read(info).view(info.shape[0], -1), info.shape[1])
 
     def close(self) -> None:
         self._pages = None

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from mistral7b.config import parse_object
 from mistral7b.errors import CheckpointError, ConfigError
 
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "U8": torch.uint8}
 
 
 class Shards:
@@ -47,6 +47,10 @@ class Shards:
 
     def names(self) -> list[str]:
         return list(self._file_of)
+
+    def metadata(self) -> dict[str, dict[str, str]]:
+        """What the header of each file says beside its tensors."""
+        return {file: handle.metadata() or {} for file, handle in self._handles.items()}
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._handles[self._file(name)].get_slice(name).get_shape())

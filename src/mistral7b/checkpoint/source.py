@@ -12,6 +12,8 @@ import torch
 
 from mistral7b.config import ModelConfig
 from mistral7b.errors import CheckpointError
+from mistral7b.quant.formats import PackedFormat
+from mistral7b.quant.matrix import PackedMatrix
 
 # The types the network computes in; anything else on disk is a quantised file of another program.
 STORED_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -38,6 +40,14 @@ class TensorSource(Protocol):
 
     def fill(self, name: str, out: torch.Tensor) -> None: ...
 
+    def packed_format(self, name: str) -> PackedFormat | None:
+        """The format of a matrix that `packed` can give; None for all else. Reads headers only."""
+        ...
+
+    def packed(self, name: str) -> PackedMatrix:
+        """A matrix as it is packed on disk, for a name that has a `packed_format`."""
+        ...
+
     def close(self) -> None: ...
 
     def __enter__(self) -> Self: ...
@@ -46,13 +56,19 @@ class TensorSource(Protocol):
 
 
 class ClosesItself(ABC):
-    """What sources have in common: the context manager, and `fill` by way of `get`."""
+    """What sources have in common: the context manager, `fill` by way of `get`, and that nothing is packed."""
 
     @abstractmethod
     def get(self, name: str) -> torch.Tensor: ...
 
     def fill(self, name: str, out: torch.Tensor) -> None:
         out.copy_(self.get(name))
+
+    def packed_format(self, name: str) -> PackedFormat | None:  # noqa: ARG002
+        return None
+
+    def packed(self, name: str) -> PackedMatrix:
+        raise AssertionError(f"{name} is not packed")
 
     @abstractmethod
     def close(self) -> None: ...
@@ -72,10 +88,18 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return dict(_each_shape(config))
 
 
-def _each_shape(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+def expected_shape(config: ModelConfig, name: str) -> tuple[int, ...] | None:
+    """The shape of one tensor of the network; None for a name that it does not have."""
+    if match := re.fullmatch(r"layers\.(0|[1-9]\d{0,9})\.(.+)", name, re.ASCII):
+        return _layer_shapes(config).get(match[2]) if int(match[1]) < config.n_layers else None
+    outer = {"tok_embeddings.weight": (config.vocab_size, config.dim), "norm.weight": (config.dim,)}
+    return {**outer, "output.weight": (config.vocab_size, config.dim)}.get(name)
+
+
+def _layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     dim, hidden = config.dim, config.hidden_dim
     q_rows, kv_rows = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    layer: dict[str, tuple[int, ...]] = {
+    return {
         "attention_norm.weight": (dim,),
         "attention.wq.weight": (q_rows, dim),
         "attention.wk.weight": (kv_rows, dim),
@@ -86,12 +110,16 @@ def _each_shape(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
         "feed_forward.w2.weight": (dim, hidden),
         "feed_forward.w3.weight": (hidden, dim),
     }
-    yield "tok_embeddings.weight", (config.vocab_size, dim)
+
+
+def _each_shape(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    layer = _layer_shapes(config)
+    yield "tok_embeddings.weight", (config.vocab_size, config.dim)
     for i in range(config.n_layers):
         for name, shape in layer.items():
             yield f"layers.{i}.{name}", shape
-    yield "norm.weight", (dim,)
-    yield "output.weight", (config.vocab_size, dim)
+    yield "norm.weight", (config.dim,)
+    yield "output.weight", (config.vocab_size, config.dim)
 
 
 def in_model_order(names: Iterable[str]) -> list[str]:

@@ -105,13 +105,19 @@ def _tensors(checkpoint: Checkpoint, dtypes: dict[str, int], progress: Progress 
     try:
         with open_source(checkpoint, mapped=False) as source:
             names = source.names()
-            dtypes |= Counter(str(source.dtype(name)).removeprefix("torch.") for name in names)
+            dtypes |= Counter(_kind(source, name) for name in names)
             stored = ", ".join(f"{n} {kind}" for kind, n in dtypes.items())
             checks.append(Check("tensors", "pass", f"all {len(names)} tensors in the shapes the config asks for: {stored}"))
             checks.append(_finite(source, progress))
     except CheckpointError as error:
         checks.append(Check("finite" if checks else "tensors", "fail", str(error)))
     return checks
+
+
+def _kind(source: TensorSource, name: str) -> str:
+    """How a tensor is stored: "int4", "bfloat16"; what the program can only decode goes by the type it is decoded into."""
+    form = source.packed_format(name)
+    return form.name if form is not None else str(source.dtype(name)).removeprefix("torch.")
 
 
 def _finite(source: TensorSource, progress: Progress | None) -> Check:

@@ -8,29 +8,35 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-_CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-_HEADER = {"__metadata__": {"format": "pt"}}  # without it transformers refuses the file
+_CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.uint8: "U8"}
+_METADATA = {"format": "pt"}  # without it transformers refuses the file
 SHARD_BYTES = 5_000_000_000  # Hugging Face's own limit for one file
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One tensor to be written: its name and look in the new file, and `get`, which reads and converts it."""
+class Place:
+    """The name and look of one tensor in a new file."""
 
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
-    get: Callable[[], torch.Tensor]
 
     @property
     def n_bytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Place):
+    """One tensor to be written, and `get`, which reads and converts it."""
+
+    get: Callable[[], torch.Tensor]
 
     def data(self) -> memoryview:
         """The bytes as they go to disk, row-major, little-endian."""
@@ -52,18 +58,23 @@ def raw_bytes(tensor: torch.Tensor) -> memoryview:
 def write_safetensors(path: Path, rows: Sequence[Row], wrote: Wrote) -> None:
     """One file with `rows` in their order, wider types first so that every tensor is aligned. Raises OSError."""
     ordered = sorted(rows, key=lambda row: -row.dtype.itemsize)
-    header: dict[str, object] = dict(_HEADER)
-    end = 0
-    for row in ordered:
-        start, end = end, end + row.n_bytes
-        header[row.name] = {"dtype": _CODES[row.dtype], "shape": list(row.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
+        file.write(safetensors_header(ordered, _METADATA))
         for row in ordered:
             file.write(row.data())
             wrote(row.n_bytes)
+
+
+def safetensors_header(places: Sequence[Place], metadata: Mapping[str, str], *, alignment: int = 8) -> bytes:
+    """What stands before the tensors of a file, which follow in the order of `places` from a multiple of `alignment` on."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for place in places:
+        start, end = end, end + place.n_bytes
+        header[place.name] = {"dtype": _CODES[place.dtype], "shape": list(place.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % alignment)
+    return struct.pack("<Q", len(text)) + text
 
 
 def write_shards(folder: Path, rows: Sequence[Row], wrote: Wrote, *, limit: int = SHARD_BYTES) -> None:

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from mistral7b import __version__
-from mistral7b.cli import chat, generate, models, serve, verify
+from mistral7b.cli import bench, chat, generate, models, quantize, serve, verify
 from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
 from mistral7b.cli.terminal import note, one_line
 from mistral7b.errors import Mistral7BError
@@ -29,8 +29,10 @@ for verb, epilog in (
     (chat.chat, chat.EXAMPLES),
     (serve.serve, serve.EXAMPLES),
     (models.convert, models.CONVERT_EXAMPLES),
+    (quantize.quantize, quantize.EXAMPLES),
     (verify.verify, verify.EXAMPLES),
     (models.download, models.DOWNLOAD_EXAMPLES),
+    (bench.bench, bench.EXAMPLES),
 ):
     app.command(cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "mistral7b verify ./Mistral-7B-v0.3",
     "mistral7b verify ./my-model --write-manifest",
+    "mistral7b verify --machine",
     "mistral7b verify ./Mistral-7B-v0.1 --oracles --ppl-file wiki.test.raw --report v0.1.json",
 )
 _MARKS = {"pass": ("✓", "green"), "fail": ("✗", "bold red"), "skip": ("–", "dim")}
@@ -26,7 +27,12 @@ _ORACLES = "Oracles"
 
 
 def verify(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="tiny, a folder, a .gguf file, a published model or a hub id.")],
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="tiny, a folder, a .gguf file, a published model or a hub id.")
+    ] = None,
+    machine: Annotated[
+        bool, typer.Option("--machine", help="Tell which kernels run on this machine, and why; no MODEL.")
+    ] = False,
     manifest: Annotated[
         Path | None, typer.Option("--manifest", metavar="FILE", help="Hashes to hold it against; default: its manifest.json.")
     ] = None,
@@ -60,6 +66,13 @@ def verify(
     Config, tokenizer, names and shapes of the tensors, NaN and Inf, hashes; and which published model it is. The
     exit status is 0 if nothing fails and 2 if something does.
     """
+    if machine:
+        if model is not None:
+            raise RequestError("--machine is about the machine: leave out MODEL")
+        _tell_machine(as_json=as_json)
+        return
+    if model is None:
+        raise RequestError("which model? Give a folder, a file or a name, or --machine")
     if (oracle_file or ppl_file) and not oracles:
         raise RequestError("--oracle-file and --ppl-file belong to --oracles; add it")
     if write_manifest and (manifest or no_hashes or oracles):
@@ -75,6 +88,28 @@ def verify(
     elif oracles:
         tell("the oracles were not asked, because a check failed")
     _tell(value, report, as_json=as_json)
+
+
+def _tell_machine(*, as_json: bool) -> None:
+    from mistral7b.kernels.native_room import best_instruction_set, instruction_sets, processors
+
+    sets, chosen = instruction_sets(), best_instruction_set()
+    if as_json:
+        known = [{"name": name, "needs": needs, "usable": here} for name, needs, here in sets]
+        emit({"kernels": "native" if sets else "torch", "instruction_set": chosen, "threads": processors(), "known": known})
+        return
+    if not sets:
+        print("torch kernels run: this installation has no native ones, because no C++ compiler was found when it was made")
+        return
+    table([
+        [_MARKS["pass" if here else "skip"], (name, ""), (_why(here, name == chosen), ""), (f"needs {needs}", "dim")]
+        for name, needs, here in sets
+    ])  # fmt: skip
+    print(f"native kernels run: {chosen}, {processors()} threads")
+
+
+def _why(here: bool, chosen: bool) -> str:
+    return "this processor lacks it" if not here else "runs" if chosen else "could run"
 
 
 def _check(path: Path, manifest: Path | None, *, hashes: bool, force: bool) -> Report:

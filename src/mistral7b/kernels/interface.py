@@ -10,11 +10,37 @@ from torch import Tensor
 from mistral7b.kernels.cache import Pages
 
 
+class PackedWeight(Protocol):
+    """A matrix `[N, K]` in few bits; `quant.formats` says how its bytes stand."""
+
+    @property
+    def format(self) -> str:
+        """ "int4", "int5", "int8", "q4_0" or "q8_0"."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K), without the padding."""
+
+    @property
+    def blocks(self) -> Tensor:
+        """uint8 `[N/16, K/128, B]`."""
+
+    @property
+    def scales(self) -> Tensor | None:
+        """fp32 `[N padded]`; None for q4_0 and q8_0."""
+
+    def dense(self, dtype: torch.dtype) -> Tensor:
+        """The matrix `[N, K]`."""
+
+
 class Kernels(Protocol):
     """T rows of tokens, H query heads over G KV heads of D channels. Every room equals `torch_room` within stated bounds."""
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """x `[T, in]` times weight `[out, in]` transposed, `[T, out]`."""
+
+    def packed_linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
+        """`linear` with a packed weight, `[T, N]`; not differentiable in the weight."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x `[T, dim]` over its root mean square, times weight `[dim]`; the mean is taken in fp32."""

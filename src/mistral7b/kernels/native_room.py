@@ -41,6 +41,16 @@ def best_instruction_set() -> str | None:
 
 
 @dataclass(frozen=True)
+class LayerWeights:
+    """The weights of one layer: `matrices` are wq, wk, wv, wo, w1, w2, w3, each `[out, in]`."""
+
+    matrices: tuple[Tensor | PackedWeight, ...]
+    attention_norm: Tensor
+    ffn_norm: Tensor
+    eps: float
+
+
+@dataclass(frozen=True)
 class Sequences:
     """A batch as the native attention takes it: `Kernels.plan`'s arguments, their addresses, and tiles for the torch room."""
 
@@ -53,7 +63,7 @@ class Sequences:
 
     @cached_property
     def addresses(self) -> tuple[int, int, int, int, int]:
-        return self.positions.data_ptr(), self.borders.data_ptr(), self.tables.data_ptr(), *self.tables.shape  # type: ignore[return-value]
+        return self.positions.data_ptr(), self.borders.data_ptr(), self.tables.data_ptr(), *self.tables.shape
 
     @cached_property
     def tiles(self) -> QueryTiles:
@@ -73,7 +83,7 @@ class NativeKernels(TorchKernels):
         name = instruction_set or best_instruction_set()
         if _native is None or name is None:
             raise ValueError("this installation has no native kernels: no C++ compiler was found when it was built")
-        self._room = _native.Room(name, threads or _processors())
+        self._room = _native.Room(name, threads or processors())
 
     @property
     def instruction_set(self) -> str:
@@ -99,6 +109,11 @@ class NativeKernels(TorchKernels):
         self._room.packed_linear(_matrix(x), _FORMATS[weight.format], weight.blocks.data_ptr(), scales, _matrix(out))
         return out
 
+    def read(self, memory: Tensor) -> int:
+        """The sum modulo 2^32 of the 32-bit words of a contiguous tensor: nothing but reading, on all threads."""
+        assert memory.is_contiguous()
+        return self._room.read(memory.data_ptr(), memory.nbytes // 4)
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         if not (_served(x) and _served(weight) and x.dtype == weight.dtype):
             return super().rms_norm(x, weight, eps)
@@ -122,12 +137,15 @@ class NativeKernels(TorchKernels):
         self._room.swiglu(_matrix(gate), _matrix(up), _matrix(out))
         return out
 
+    def reads(self, pages: Pages) -> bool:
+        """Whether C++ computes with a cache of this type and shape."""
+        return _cache_served(pages)
+
     def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:
         if not (_served(x) and _cache_served(pages)):
             super().write(x, pages, slots)
             return
-        cache, scales = pages.numbers.flatten(0, 1), 0 if pages.scales is None else pages.scales.data_ptr()
-        self._room.write(_matrix(x.contiguous()), _matrix(cache), slots.data_ptr(), scales, x.shape[2])
+        self._room.write(_matrix(x.contiguous()), _pages(pages), slots.data_ptr())
 
     def plan(
         self, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None, device: torch.device
@@ -143,6 +161,33 @@ class NativeKernels(TorchKernels):
         out = torch.empty_like(q)
         self._room.attention(_matrix(q), _matrix(out), _pages(k), _pages(v), plan.addresses, plan.window or _NO_WINDOW)
         return out
+
+    def bind_layer(self, weights: LayerWeights) -> _native.Layer | None:
+        """A layer for `run_layer`; None where some weight is of a type that C++ does not compute with."""
+        matrices = [_weight(each) for each in weights.matrices]
+        found = [each for each in matrices if each is not None]
+        if len(found) < len(matrices) or not (_served(weights.attention_norm) and _served(weights.ffn_norm)):
+            return None
+        return _native.Layer(found, weights.attention_norm.data_ptr(), weights.ffn_norm.data_ptr(), weights.eps)
+
+    def run_layer(
+        self, layer: _native.Layer, x: Tensor, cos: Tensor, sin: Tensor, slots: Tensor, k: Pages, v: Pages, plan: object
+    ) -> Tensor:
+        """x `[T, dim]` after a whole layer, keys and values written to `slots` of the pages: the bits of its single steps."""
+        assert isinstance(plan, Sequences), "a plan of this room"
+        out = x.clone(memory_format=torch.contiguous_format)
+        self._room.layer(
+            layer, _matrix(out), (cos.data_ptr(), sin.data_ptr()), slots.data_ptr(), _pages(k), _pages(v), plan.addresses,
+            plan.window or _NO_WINDOW,
+        )  # fmt: skip
+        return out
+
+
+def _weight(weight: Tensor | PackedWeight) -> tuple[bool, int, int, int, int] | None:
+    if isinstance(weight, Tensor):
+        return (False, _NUMBERS[weight.dtype], weight.data_ptr(), 0, weight.shape[0]) if _served(weight) else None
+    scales = 0 if weight.scales is None else weight.scales.data_ptr()
+    return True, _FORMATS[weight.format], weight.blocks.data_ptr(), scales, weight.shape[0]
 
 
 def _served(x: Tensor) -> bool:
@@ -170,5 +215,6 @@ def _pages(pages: Pages) -> tuple[int, int, int, int, int, int, int]:
     return numbers.data_ptr(), scales, _NUMBERS[numbers.dtype], *numbers.shape
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mistral7b.kernels.cache import Pages, quantized
-from mistral7b.kernels.interface import visible
+from mistral7b.kernels.interface import PackedWeight, visible
 from mistral7b.kernels.packed import packed_attention
 from mistral7b.kernels.tiles import PRODUCT_QUERIES, QueryTiles
 
@@ -37,6 +37,9 @@ class TorchKernels:
         padded = F.pad(x, (0, 0, 0, -rows % self.row_tile))
         tiles = [F.linear(tile, weight) for tile in padded.split(self.row_tile)]
         return (tiles[0] if len(tiles) == 1 else torch.cat(tiles))[:rows]
+
+    def packed_linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
+        return self.linear(x, weight.dense(x.dtype))
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         wide = x.float()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from mistral7b.checkpoint import configs, consolidated, hf
+from mistral7b.checkpoint import configs, consolidated, hf, quantized
 from mistral7b.checkpoint.aside import MODEL_FILES
 from mistral7b.errors import StoreError
 
@@ -33,11 +33,11 @@ class RemoteFile:
 def choose(hub_id: str, files: Sequence[RemoteFile], have: Collection[str] = ()) -> list[RemoteFile]:
     """The weights in one format, with configs, tokenizer and licence; never a pickle. Smallest first.
 
-    consolidated.safetensors comes before HF shards, which are read through a permutation, unless `have` (names already on
-    this disk) holds the shards. Raises StoreError for a repository that has neither.
+    consolidated.safetensors comes before HF shards, which are read through a permutation, and both before what was quantised of
+    them, unless `have` (names already on this disk) holds one of the others. Raises StoreError for a repository that has none.
     """
     by_name = {file.name: file for file in files}
-    formats = [names for names in (_consolidated(by_name), _hf(by_name)) if names]
+    formats = [names for names in (_consolidated(by_name), _hf(by_name), _quantized(by_name)) if names]
     if not formats:
         raise StoreError(_why_not(hub_id, by_name))
     weights = next((names for names in formats if names <= set(have)), formats[0])
@@ -59,6 +59,10 @@ def _hf(names: Collection[str]) -> set[str]:
     totals = {int(match[2]) for match in shards.values()}
     whole = len(totals) == 1 and {int(match[1]) for match in shards.values()} == set(range(1, totals.pop() + 1))
     return {hf.INDEX, *shards} if whole and hf.INDEX in names else set()
+
+
+def _quantized(names: Collection[str]) -> set[str]:
+    return {quantized.SINGLE} if {quantized.SINGLE, configs.HF} <= set(names) else set()
 
 
 def _why_not(hub_id: str, names: Collection[str]) -> str:

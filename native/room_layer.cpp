@@ -1,0 +1,71 @@
+// A whole layer in one call: between its products a decode step has less work than Python needs to ask for it.
+#include <algorithm>
+
+#include "room.hpp"
+
+namespace m7 {
+
+namespace {
+
+// Rows that go through the feed-forward together, so that its wide middle stays small.
+constexpr int64_t kFeedRows = kRowBlock;
+
+Matrix part(const Matrix &m, int64_t first, int64_t count) {
+    return {static_cast<uint8_t *>(m.data) + first * m.columns * (m.number == Number::bf16 ? 2 : 4), m.number, count, m.columns};
+}
+
+}  // namespace
+
+void Room::project(const Matrix &x, std::initializer_list<std::pair<const Weight *, Matrix>> products) {
+    std::vector<Product> packed;
+    for (const auto &[weight, out] : products) {
+        if (weight->packed)
+            packed.push_back({weight->format, static_cast<const uint8_t *>(weight->data), weight->scales, out});
+        else
+            linear(x, {const_cast<void *>(weight->data), weight->number, weight->outputs, x.columns}, out);
+    }
+    if (!packed.empty()) packed_linear(x, packed);
+}
+
+void Room::layer(const Layer &layer, const Matrix &x, const LayerPass &pass) {
+    std::lock_guard lock(one_call_);
+    const int64_t rows = x.rows, channels = pass.attention.channels;
+    const int64_t q_width = layer.wq.outputs, kv_width = layer.wk.outputs, hidden = layer.w1.outputs;
+    const int64_t feed = std::min(rows, kFeedRows);
+    const Number number = x.number;
+    const int64_t bytes = number == Number::bf16 ? 2 : 4;
+    uint8_t *at = between_.of<uint8_t>(bytes * (rows * (x.columns + 2 * q_width + 2 * kv_width) + feed * (x.columns + 2 * hidden)));
+    const auto matrix = [&](int64_t n, int64_t columns) {
+        const Matrix m{at, number, n, columns};
+        at += bytes * n * columns;
+        return m;
+    };
+    const Matrix normed = matrix(rows, x.columns), q = matrix(rows, q_width), mixed = matrix(rows, q_width);
+    const Matrix k = matrix(rows, kv_width), v = matrix(rows, kv_width);
+    rms_norm(x, layer.attention_norm, layer.eps, normed);
+    project(normed, {{&layer.wq, q}, {&layer.wk, k}, {&layer.wv, v}});
+    rope(q, pass.cos, pass.sin, channels, q);
+    rope(k, pass.cos, pass.sin, channels, k);
+    write(k, pass.k_cache, pass.slots);
+    write(v, pass.v_cache, pass.slots);
+    Attention attention_ = pass.attention;
+    attention_.q = q.data;
+    attention_.out = mixed.data;
+    attention_.number = number;
+    attention(attention_, pass.pages, pass.sequences);
+    project(mixed, {{&layer.wo, normed}});
+    add(x, normed, x);
+    const Matrix gate = matrix(feed, hidden), up = matrix(feed, hidden), down = matrix(feed, x.columns);
+    for (int64_t row = 0; row < rows; row += feed) {
+        const int64_t count = std::min(feed, rows - row);
+        const Matrix some = part(x, row, count), some_normed = part(normed, row, count);
+        const Matrix some_gate = part(gate, 0, count), some_up = part(up, 0, count), some_down = part(down, 0, count);
+        rms_norm(some, layer.ffn_norm, layer.eps, some_normed);
+        project(some_normed, {{&layer.w1, some_gate}, {&layer.w3, some_up}});
+        swiglu(some_gate, some_up, some_gate);
+        project(some_gate, {{&layer.w2, some_down}});
+        add(some, some_down, some);
+    }
+}
+
+}  // namespace m7

@@ -1,0 +1,40 @@
+"""What goes along when a model is written anew: tokenizer, model card, licence, and the facts no config of the target holds."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mistral7b.checkpoint.configs import OWN, read_object
+from mistral7b.checkpoint.folder import Checkpoint
+from mistral7b.checkpoint.write import write_json
+
+_POSITIONS = 32_768  # what every published model is configured for (FACTS 3.1)
+# What makes a model folder a model to its user, beside weights and configs.
+_COMPANIONS = (
+    "tokenizer.model*", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "generation_config.json", OWN, "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*",
+)  # fmt: skip
+
+
+def positions_of(checkpoint: Checkpoint) -> int:
+    """The context to state in a config, in tokens."""
+    return checkpoint.max_positions or checkpoint.trained_context or _POSITIONS
+
+
+def write_companions(made: Path, checkpoint: Checkpoint, **own: object) -> None:
+    """Copies them from `checkpoint` into the folder `made`; `own` are facts to add to mistral7b.json. Raises OSError."""
+    if checkpoint.path.is_dir():
+        for pattern in _COMPANIONS:
+            for path in checkpoint.path.glob(pattern):
+                if path.is_file():
+                    shutil.copyfile(path, made / path.name)
+    elif checkpoint.tokenizer is not None:
+        # Whatever its file was called, the folder's loader looks for these names: tokenizer.model.v1, .v3.
+        shutil.copyfile(checkpoint.tokenizer, made / f"tokenizer.model{checkpoint.tokenizer.suffix}")
+    contexts = {"trained_context": checkpoint.trained_context, "max_positions": checkpoint.max_positions}
+    held = read_object(made / OWN) if (made / OWN).exists() else {}
+    # An own model's contexts: no other file of the target holds them (params.json has no place).
+    facts = {} if checkpoint.variant is not None else {name: value for name, value in contexts.items() if value is not None}
+    if (together := facts | held | own) != held:
+        write_json(made / OWN, together)
