@@ -2,9 +2,9 @@
 
     python benchmarks/attention_kernels.py --rounds 5 --json
 
-Three questions, each on the 7B's shape (32 query heads of 128 channels), with random numbers. Variants take turns; figures are
-medians (least, most) over the rounds. `--cpu-time` counts the processor time of one thread instead of the clock: steadier on a
-machine with other work, and the only way to compare variants there.
+Three questions, each on the 7B's shape (32 query heads of 128 channels), with random numbers. Variants take turns; the figures
+are medians (least, most) over the rounds. `--cpu-time` counts the processor time of one thread instead of the clock: steadier on
+a machine with other work, and the only way to compare variants there.
 
 - windowed against full: one layer's attention over a sequence of 16,384 in chunks of 4,096, with a window of 4,096 and without.
   Counting scores, the window saves a factor of 2.29.
@@ -25,7 +25,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mistral7b.kernels.cache import Pages
+from mistral7b.kernels.cache import Pages, quantized
 from mistral7b.kernels.native_room import NativeKernels
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import PagePool
@@ -33,7 +33,7 @@ from mistral7b.model.transformer import Transformer
 from mistral7b.variants import V01
 
 HEADS, KV_HEADS, CHANNELS, PAGE_TOKENS, WINDOW = 32, 8, 128, 64, 4096
-CACHES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+CACHES = {"bfloat16": torch.bfloat16, "int8": torch.int8, "float32": torch.float32}
 
 Work = Callable[[], object]
 
@@ -51,7 +51,7 @@ def rounds_of(works: dict[str, Work], rounds: int, clock: Callable[[], float]) -
 
 def cache(tokens: int, kv_heads: int, dtype: torch.dtype) -> Pages:
     pages = torch.randn(-(-tokens // PAGE_TOKENS), PAGE_TOKENS, kv_heads, CHANNELS)
-    return Pages(pages.to(dtype))
+    return Pages(*quantized(pages)) if dtype == torch.int8 else Pages(pages.to(dtype))
 
 
 def prefill(kernels: NativeKernels, length: int, chunk: int, window: int | None) -> Work:
@@ -75,7 +75,8 @@ def decode(kernels: NativeKernels, depth: int, dtype: torch.dtype) -> tuple[Work
     q = torch.randn(1, HEADS, CHANNELS).bfloat16()
     table = torch.randperm(depth // PAGE_TOKENS)[None]
     plan = kernels.plan(torch.tensor([depth - 1]), torch.tensor([0, 1]), table, PAGE_TOKENS, WINDOW, q.device)
-    return lambda: kernels.paged_attention(q, k, v, plan), k.numbers.nbytes + v.numbers.nbytes
+    n_bytes = sum(held.nbytes for pages in (k, v) for held in (pages.numbers, pages.scales) if held is not None)
+    return lambda: kernels.paged_attention(q, k, v, plan), n_bytes
 
 
 def layer_step(kernels: NativeKernels, kv_heads: int, batch: int, depth: int) -> Work:

@@ -66,7 +66,7 @@ void attend_block(const m7::Attention &a, const m7::Span &span, int64_t block, c
         t = end;
     }
     if constexpr (sizeof(C) == 1)
-        for (int64_t i = 0; i < a.kv_heads * rows * padded; i += kLanes) store(values + i, to_float(load_words(values + i)));
+        for (int64_t i = 0; i < a.kv_heads * rows * padded; i += kLanes) store(values + i, to_float(load_int(values + i)));
 }
 
 template <class T, class C>

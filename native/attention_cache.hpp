@@ -26,9 +26,9 @@ M7_INLINE F nothing(F) { return splat(0.0f); }
 M7_INLINE I nothing(I) { return splat_int(0); }
 // Memory that holds either. Never copied as the structs they are: GCC would do it in pieces too small to be forwarded.
 M7_INLINE void get(const float *p, F &x) { x = load(p); }
-M7_INLINE void get(const float *p, I &x) { x = load_words(p); }
+M7_INLINE void get(const float *p, I &x) { x = load_int(p); }
 M7_INLINE void put(float *p, F x) { store(p, x); }
-M7_INLINE void put(float *p, I x) { store_words(p, x); }
+M7_INLINE void put(float *p, I x) { store_int(reinterpret_cast<int32_t *>(p), x); }
 M7_INLINE F to_numbers(F x) { return x; }
 M7_INLINE F to_numbers(I x) { return to_float(x); }
 

@@ -7,19 +7,6 @@ namespace {
 
 constexpr int64_t kLanes = 16;
 
-// Sixteen 32-bit words from anywhere, whatever they are.
-#if defined(SIMD_AVX2) || defined(SIMD_AVX512)
-M7_INLINE I load_words(const void *p) { return load_int(static_cast<const int32_t *>(p)); }
-M7_INLINE void store_words(void *p, I x) { store_int(static_cast<int32_t *>(p), x); }
-#else
-M7_INLINE I load_words(const void *p) {
-    I x;
-    std::memcpy(&x, p, sizeof x);
-    return x;
-}
-M7_INLINE void store_words(void *p, I x) { std::memcpy(p, &x, sizeof x); }
-#endif
-
 #if defined(SIMD_AVX2) || defined(SIMD_AVX512)
 
 M7_INLINE __m256 folded(F x) {

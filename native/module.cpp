@@ -60,9 +60,9 @@ m7::Attention attention(const Pages &k, const Pages &v, int64_t window) {
     };
 }
 
-m7::Matrix cache(const Pages &p) {
+m7::Cache cache(const Pages &p) {
     const auto &[data, scales, number, pages, page_tokens, kv_heads, channels] = p;
-    return {at(data), static_cast<m7::Number>(number), pages * page_tokens, kv_heads * channels};
+    return {{at(data), static_cast<m7::Number>(number), pages * page_tokens, kv_heads * channels}, static_cast<float *>(at(scales)), channels};
 }
 
 m7::Sequences sequences(const Sequences &s) {
@@ -113,9 +113,9 @@ NB_MODULE(_native, module) {
                  room.swiglu(matrix(gate), matrix(up), matrix(out));
              })
         .def("write",
-             [](m7::Room &room, const Tensor &x, const Tensor &cache, uintptr_t slots, uintptr_t scales, int64_t channels) {
+             [](m7::Room &room, const Tensor &x, const Pages &pages, uintptr_t slots) {
                  nb::gil_scoped_release released;
-                 room.write(matrix(x), matrix(cache), integers(slots), static_cast<float *>(at(scales)), channels);
+                 room.write(matrix(x), cache(pages), integers(slots));
              })
         .def("attention",
              [](m7::Room &room, const Tensor &q, const Tensor &out, const Pages &k, const Pages &v, const Sequences &s, int64_t window) {
@@ -137,8 +137,6 @@ NB_MODULE(_native, module) {
                 .slots = integers(slots),
                 .k_cache = cache(k),
                 .v_cache = cache(v),
-                .k_scales = static_cast<float *>(at(std::get<1>(k))),
-                .v_scales = static_cast<float *>(at(std::get<1>(v))),
                 .attention = attention(k, v, window),
                 .pages = std::get<3>(k),
                 .sequences = sequences(s),

@@ -43,6 +43,13 @@ struct Matrix {
     int64_t rows, columns;
 };
 
+// The keys, or the values, of a layer: a row a token; int8 has scales [rows, heads].
+struct Cache {
+    Matrix tokens;
+    float *scales;
+    int64_t channels;  // of a head
+};
+
 // The sequences of a batch: sequence s has rows borders[s] up to borders[s + 1], at positions that run on, and page table s.
 struct Sequences {
     const int64_t *positions, *borders, *tables;  // [rows], [count + 1], [count, slots]
@@ -61,8 +68,7 @@ struct Product {
 struct LayerPass {
     const float *cos, *sin;
     const int64_t *slots;
-    Matrix k_cache, v_cache;
-    float *k_scales, *v_scales;  // of an int8 cache
+    Cache k_cache, v_cache;
     Attention attention;  // without q and out
     int64_t pages;
     Sequences sequences;
@@ -89,9 +95,8 @@ public:
     void rope(const Matrix &x, const float *cos, const float *sin, int64_t channels, const Matrix &out);
     void swiglu(const Matrix &gate, const Matrix &up, const Matrix &out);
     void add(const Matrix &x, const Matrix &y, const Matrix &out);
-    // Rows of x [rows, heads x channels] to rows `slots` [rows] of a cache, and for int8 their scales to `scales` [cache.rows,
-    // heads]. std::out_of_range for a slot that the cache does not have.
-    void write(const Matrix &x, const Matrix &cache, const int64_t *slots, float *scales, int64_t channels);
+    // Rows of x [rows, heads x channels] to rows `slots` [rows] of a cache. std::out_of_range for a slot that it does not have.
+    void write(const Matrix &x, const Cache &cache, const int64_t *slots);
     // `a` for a batch of sequences, over a cache of `pages` pages. std::out_of_range for a page that it does not have.
     void attention(const Attention &a, int64_t pages, const Sequences &sequences);
     // x [rows, dim] after one layer, in its place.

@@ -46,16 +46,16 @@ void Room::add(const Matrix &x, const Matrix &y, const Matrix &out) {
     by_row(pool_, x.rows, [&](int64_t row) { table_->add(row_of(x, row), row_of(y, row), x.columns, x.number, row_of(out, row)); });
 }
 
-void Room::write(const Matrix &x, const Matrix &cache, const int64_t *slots, float *scales, int64_t channels) {
+void Room::write(const Matrix &x, const Cache &cache, const int64_t *slots) {
     std::lock_guard lock(one_call_);
     for (int64_t row = 0; row < x.rows; ++row)
-        if (slots[row] < 0 || slots[row] >= cache.rows) throw std::out_of_range("a token is to be written outside the cache");
-    const int64_t heads = x.columns / channels;
+        if (slots[row] < 0 || slots[row] >= cache.tokens.rows) throw std::out_of_range("a token is to be written outside the cache");
+    const int64_t channels = cache.channels, heads = x.columns / channels;
     by_row(pool_, x.rows, [&](int64_t row) {
-        uint8_t *from = row_of(x, row), *to = row_of(cache, slots[row]);
-        if (cache.number != Number::i8) return table_->convert(from, x.number, x.columns, cache.number, to);
+        uint8_t *from = row_of(x, row), *to = row_of(cache.tokens, slots[row]);
+        if (!cache.scales) return table_->convert(from, x.number, x.columns, cache.tokens.number, to);
         for (int64_t head = 0; head < heads; ++head)
-            scales[slots[row] * heads + head] = table_->quantize_head(from + head * channels * size_of(x.number), x.number, channels,
+            cache.scales[slots[row] * heads + head] = table_->quantize_head(from + head * channels * size_of(x.number), x.number, channels,
                                                                       reinterpret_cast<int8_t *>(to) + head * channels);
     });
 }

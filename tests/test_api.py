@@ -17,8 +17,11 @@ import torch
 from mistral7b import LLM, SamplingParams, load
 from mistral7b.config import ModelConfig
 from mistral7b.errors import ChatError, MemoryFitError, MismatchError, NumericError, RequestError, TokenizerError
+from mistral7b.kernels.native_room import NativeKernels
+from mistral7b.kernels.torch_room import TorchKernels
 from mistral7b.outputs import Delta
 from tests.checkpoint.made import hf, weights
+from tests.equivalence.networks import ROOMS
 
 CONFIG = ModelConfig(
     dim=32, n_layers=2, head_dim=8, hidden_dim=48, n_heads=4, n_kv_heads=2, norm_eps=1e-5,
@@ -283,6 +286,28 @@ def test_dtypes(folder: Path, asked: str | torch.dtype, got: torch.dtype) -> Non
     assert len(model.generate("Once", GREEDY)[0].outputs[0].token_ids) == 24
 
 
+@pytest.mark.parametrize("kernels", ROOMS)
+def test_an_int8_cache(folder: Path, kernels: str) -> None:
+    """Half the pages' memory; nearly the logits of a wide cache, and the same bits in any chunks."""
+    wide, narrow = (LLM(folder, dtype="float32", kernels=kernels, kv_dtype=kv, chunk=64) for kv in ("auto", "int8"))  # type: ignore[arg-type]
+    assert narrow.engine.pool.k.dtype == torch.int8
+    assert narrow.engine.pool.bytes_per_page < 0.3 * wide.engine.pool.bytes_per_page, "fp32 to int8 and a scale a head"
+    ids = wide.tokenizer.encode("Once upon a time there was a girl who", bos=True)  # type: ignore[union-attr]
+    logits = narrow.logits(ids)
+    assert 0 < (logits - wide.logits(ids)).abs().max() < 0.5
+    assert torch.equal(logits, LLM(folder, dtype="float32", kernels=kernels, kv_dtype="int8", chunk=3).logits(ids))  # type: ignore[arg-type]
+    assert len(narrow.generate("Once", GREEDY)[0].outputs[0].token_ids) == 24
+
+
+def test_kernels_by_name(folder: Path) -> None:
+    assert isinstance(LLM(folder, kernels="auto").model.kernels, NativeKernels) == ("native" in ROOMS)
+    assert type(LLM(folder, kernels="torch").model.kernels) is TorchKernels
+    with pytest.warns(UserWarning, match="float16"):
+        assert type(LLM(folder, dtype="float16").model.kernels) is TorchKernels
+    with pytest.raises(RequestError, match="native kernels compute"):
+        LLM(folder, dtype="float16", kernels="native")
+
+
 def test_float16_works_with_a_warning(folder: Path) -> None:
     with pytest.warns(UserWarning, match="float16"):
         model = LLM(folder, dtype="float16")
@@ -294,6 +319,8 @@ def test_float16_works_with_a_warning(folder: Path) -> None:
     [
         ("dtype", "int3"),
         ("dtype", torch.int8),
+        ("kernels", "cuda"),
+        ("kv_dtype", "int4"),
         ("device", "nowhere"),
         ("device", "meta"),
         ("device", None),

@@ -103,7 +103,7 @@ class LLM:
         checkpoint = open_checkpoint(resolve(model), force=force)
         self.max_model_len = context_length(checkpoint, max_model_len)
         kind, place = pick_dtype(dtype, checkpoint), pick_device(device)
-        packed, cached = stays_packed(dtype, place), pick_kv_dtype(kv_dtype, kind)
+        cached, packed = pick_kv_dtype(kv_dtype, kind), stays_packed(dtype, place)
         room = cache_room(checkpoint, kind, place, packed=packed)
         chunk = chunk or checkpoint.config.sliding_window or DEFAULT_CHUNK
         if not force:

@@ -30,6 +30,13 @@ def test_the_cache_at_the_7b_shape() -> None:
     assert estimate(V01, dtype_bytes=2, max_model_len=10**6, available=0, **STEP).cache_bytes == ring
 
 
+def test_an_int8_cache_is_half_and_its_scales() -> None:
+    full = estimate(V02, dtype_bytes=2, max_model_len=32768, available=0, **STEP)
+    narrow = estimate(V02, dtype_bytes=2, cache_number_bytes=1, max_model_len=32768, available=0, **STEP)
+    assert narrow.weights_bytes == full.weights_bytes
+    assert narrow.cache_bytes == full.cache_bytes // 2 + 32768 * 2 * 32 * 8 * 4
+
+
 def test_weights_are_the_published_counts() -> None:
     assert estimate(V01, dtype_bytes=2, max_model_len=16, available=0, **STEP).weights_bytes == 2 * 7_241_732_096
     assert estimate(V03, dtype_bytes=4, max_model_len=16, available=0, **STEP).weights_bytes == 4 * 7_248_023_552

@@ -40,7 +40,7 @@ def same(a: Kept, b: Kept) -> bool:
     if a.state is None or b.state is None:
         return words and a.state is b.state
     states = (a.state.ids, a.state.first) == (b.state.ids, b.state.first)
-    return words and states and torch.equal(a.state.k, b.state.k) and torch.equal(a.state.v, b.state.v)
+    return words and states and all(torch.equal(x, y) for x, y in zip(a.state.held, b.state.held, strict=True))
 
 
 @pytest.mark.parametrize("n_ids", [3, 9, 300])
@@ -49,6 +49,24 @@ def test_what_is_saved_is_loaded(path: Path, n_ids: int) -> None:
     assert same(load(path, MODEL), kept(n_ids))
     assert [file.name for file in path.parent.iterdir()] == ["talk"], "nothing is left beside it"
     assert path.stat().st_mode & 0o777 == 0o600, "a conversation is its owner's"
+
+
+def test_an_int8_cache_keeps_its_scales(path: Path) -> None:
+    model = replace(MODEL, kv_dtype="int8")
+    save(path, kept(30, kv_dtype="int8"), model)
+    assert same(load(path, model), kept(30, kv_dtype="int8"))
+    with pytest.raises(MismatchError, match="cache int8"):
+        load(path, MODEL)
+    with safe_open(path, framework="pt") as file:
+        tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    assert tensors["k_scales"].dtype == torch.float32
+    for spoiled in (tensors["k_scales"].half(), tensors["k_scales"][:, 1:].contiguous(), tensors["k_scales"] * torch.nan):
+        save_file(tensors | {"k_scales": spoiled}, path, metadata=header)
+        with pytest.raises(CheckpointError):
+            load(path, model)
+    save_file({name: held for name, held in tensors.items() if name != "v_scales"}, path, metadata=header)
+    with pytest.raises(CheckpointError, match="v_scales"):
+        load(path, model)
 
 
 @pytest.mark.parametrize("window", [None, 1])

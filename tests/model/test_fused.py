@@ -43,13 +43,15 @@ def made(dtype: torch.dtype, packed: FormatName | None, *, fused: bool, threads:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("packed", [None, "int4", "int8"])
 @settings(deadline=None, max_examples=8)
-@given(data=st.data())
-def test_fused_equals_single_steps(dtype: torch.dtype, packed: FormatName | None, data: st.DataObject) -> None:
+@given(data=st.data(), cached=st.sampled_from([torch.float32, torch.bfloat16, torch.int8]))
+def test_fused_equals_single_steps(
+    dtype: torch.dtype, packed: FormatName | None, data: st.DataObject, cached: torch.dtype
+) -> None:
     lengths = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=3), label="lengths")
     pieces = [data.draw(st.lists(st.integers(1, 9), min_size=30, max_size=30), label="pieces") for _ in lengths]
     answers = []
     for fused in (False, True):
-        crowd = Crowd(made(dtype, packed, fused=fused), chunk=9, page_tokens=4, max_len=30)
+        crowd = Crowd(made(dtype, packed, fused=fused), chunk=9, page_tokens=4, max_len=30, cached=cached)
         members = [crowd.join(random_ids(length, seed=seed)) for seed, length in enumerate(lengths)]
         for step in range(30):
             fed = [(member, min(member.left, sizes[step])) for member, sizes in zip(members, pieces, strict=True) if member.left]

@@ -185,6 +185,21 @@ def test_out_of_pages_keeps_what_it_has_and_goes_on_later() -> None:
     assert sorted(pool.take() for _ in range(3)) == [1, 2, 3]
 
 
+def test_a_page_of_int8_has_scales_that_travel_with_it() -> None:
+    pool = PagePool(small(), 3, page_tokens=4, dtype=torch.int8)
+    assert pool.bytes_per_page == 2 * 2 * 4 * 2 * (8 + 4), "2 kinds, 2 layers, 4 tokens, 2 heads of 8 numbers and a scale"
+    for held in pool.held:
+        held.zero_()
+    page = pool.take()
+    pool.hold(page)
+    for number, held in enumerate(pool.held, start=1):
+        held[:, page] = number
+    copy = pool.writable(page)
+    assert copy != page
+    for number, held in enumerate(pool.held, start=1):
+        assert bool((held[:, copy] == number).all())
+
+
 @pytest.mark.parametrize("page", [NULL_PAGE, -1, 4])
 def test_the_pool_takes_back_only_its_own(page: int) -> None:
     with pytest.raises(AssertionError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import torch
+
 from mistral7b.bench.machine import Machine, median
 from mistral7b.bench.made import products, read_bytes
 from mistral7b.bench.speed import Sequence
@@ -35,10 +37,18 @@ class Result:
 
 
 def run(
-    model: Transformer, kernels: NativeKernels, *, prefill: int, decode: int, rounds: int, progress: Callable[[int, int], None]
+    model: Transformer,
+    kernels: NativeKernels,
+    *,
+    prefill: int,
+    decode: int,
+    rounds: int,
+    progress: Callable[[int, int], None],
+    kv_dtype: torch.dtype | None = None,
 ) -> Result:
-    """Measure `model`, which computes with `kernels`; `progress` is told (rounds done, rounds in all). One round warms up."""
-    machine, sequence = Machine(kernels), Sequence(model, prefill, decode)
+    """Measure `model`, which computes with `kernels` over a cache of `kv_dtype`, by default its own type; `progress` is told
+    (rounds done, rounds in all). One round warms up."""
+    machine, sequence = Machine(kernels), Sequence(model, prefill, decode, kv_dtype)
     reads, int8, prefills, decodes = [], [], [], []
     for done in range(rounds + 1):
         read, rate, speed = machine.read_gb_s(), machine.int8_gops(), sequence.run()

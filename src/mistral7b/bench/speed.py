@@ -26,11 +26,11 @@ class Speed:
 class Sequence:
     """One sequence, again and again from its beginning."""
 
-    def __init__(self, model: Transformer, prefill: int, decode: int) -> None:
+    def __init__(self, model: Transformer, prefill: int, decode: int, kv_dtype: torch.dtype | None = None) -> None:
         self.model, self.prefill, self.decode = model, prefill, decode
         length = prefill + decode + 1
         slots = ring_slots(model.config.sliding_window, min(_CHUNK, prefill), DEFAULT_PAGE_TOKENS, length)
-        self._pool = PagePool(model.config, slots, dtype=model.dtype)
+        self._pool = PagePool(model.config, slots, dtype=kv_dtype or model.dtype)
         self._ring = PageRing(self._pool, slots, model.config.sliding_window)
 
     @torch.inference_mode()

@@ -49,8 +49,8 @@ def estimate(
 ) -> Fit:
     """Memory for `n_sequences` requests of at most `max_model_len` tokens, prefilled in chunks of at most `chunk`.
 
-    `dtype_bytes` is bytes per weight, and per cached number too unless `cache_number_bytes` says otherwise; `weights_bytes`,
-    if given, what all weights take. `available`
+    `dtype_bytes` is bytes per weight, and per cached number too unless `cache_number_bytes` says otherwise; `weights_bytes`, if
+    given, is what all weights take. `available`
     overrides what `device` reports.
     """
     tokens = n_sequences * page_tokens * ring_slots(config.sliding_window, chunk, page_tokens, max_model_len)

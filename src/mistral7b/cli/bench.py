@@ -34,6 +34,7 @@ def bench(
     ] = "int4",
     prefill: Annotated[int, typer.Option("--prefill", metavar="N", min=1, help="Tokens of the prompt.")] = 512,
     decode: Annotated[int, typer.Option("--decode", metavar="N", min=1, help="Tokens written behind it.")] = 32,
+    kv_dtype: options.KVDtype = "auto",
     rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Rounds, of which medians are shown.")] = 3,
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", min=1, help="Threads; default: one for each processor.")
@@ -47,6 +48,7 @@ def bench(
     """
     from mistral7b.bench.run import run
     from mistral7b.kernels.native_room import NativeKernels, best_instruction_set
+    from mistral7b.loading import pick_kv_dtype
 
     if best_instruction_set() is None:
         raise RequestError("bench measures the native kernels, which are not built here: install a C++ compiler, then mistral7b")
@@ -54,7 +56,10 @@ def bench(
     name = model or f"{shape}, {layers} layers, {format}"
     network = _loaded(model, kernels) if model else _made(shape, layers, format, kernels)
     with progress(f"measuring {name}", in_bytes=False) as told:
-        result = run(network, kernels, prefill=prefill, decode=decode, rounds=rounds, progress=told)
+        result = run(
+            network, kernels, prefill=prefill, decode=decode, rounds=rounds, progress=told,
+            kv_dtype=pick_kv_dtype(kv_dtype, network.dtype),
+        )  # fmt: skip
     if as_json:
         emit({"model": name, **result.to_json()})
     else:

@@ -137,12 +137,15 @@ class NativeKernels(TorchKernels):
         self._room.swiglu(_matrix(gate), _matrix(up), _matrix(out))
         return out
 
+    def reads(self, pages: Pages) -> bool:
+        """Whether C++ computes with a cache of this type and shape."""
+        return _cache_served(pages)
+
     def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:
         if not (_served(x) and _cache_served(pages)):
             super().write(x, pages, slots)
             return
-        cache, scales = pages.numbers.flatten(0, 1), 0 if pages.scales is None else pages.scales.data_ptr()
-        self._room.write(_matrix(x.contiguous()), _matrix(cache), slots.data_ptr(), scales, x.shape[2])
+        self._room.write(_matrix(x.contiguous()), _pages(pages), slots.data_ptr())
 
     def plan(
         self, positions: Tensor, borders: Tensor, tables: Tensor, page_tokens: int, window: int | None, device: torch.device

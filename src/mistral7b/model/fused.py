@@ -29,6 +29,8 @@ class FusedBlock(nn.Module):
         if plan.pool is None or plan.slots is None or self._layer is None or x.requires_grad:
             return Block.forward(self, x, plan, layer)  # type: ignore[arg-type]
         k, v = plan.pool.layer(layer)
+        if not self._kernels.reads(k):
+            return Block.forward(self, x, plan, layer)  # type: ignore[arg-type]
         return self._kernels.run_layer(self._layer, x, plan.cos, plan.sin, plan.slots, k, v, plan.queries)
 
 
