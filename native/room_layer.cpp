@@ -46,8 +46,8 @@ void Room::layer(const Layer &layer, const Matrix &x, const LayerPass &pass) {
     project(normed, {{&layer.wq, q}, {&layer.wk, k}, {&layer.wv, v}});
     rope(q, pass.cos, pass.sin, channels, q);
     rope(k, pass.cos, pass.sin, channels, k);
-    write(k, pass.k_cache, pass.slots, pass.k_scales, channels);
-    write(v, pass.v_cache, pass.slots, pass.v_scales, channels);
+    write(k, pass.k_cache, pass.slots);
+    write(v, pass.v_cache, pass.slots);
     Attention attention_ = pass.attention;
     attention_.q = q.data;
     attention_.out = mixed.data;
