@@ -10,7 +10,7 @@ a machine with other work, and the only way to compare variants there.
   Counting scores, the window saves a factor of 2.29.
 - decode: one layer's attention of one token at depth 4,096, in bytes of keys and values a second beside a plain read of as much
   memory, for each type of cache.
-- grouped queries: a decode step of one whole layer, batch 16, at depth 4,096, with 32 KV heads and with 8.
+- grouped queries: a decode step of one whole int4 layer, batch 16, at depth 4,096, with 32 KV heads and with 8.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mistral7b.bench.made import of_config
 from mistral7b.kernels.cache import Pages, quantized
 from mistral7b.kernels.native_room import NativeKernels
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import PagePool
-from mistral7b.model.transformer import Transformer
 from mistral7b.variants import V01
 
 HEADS, KV_HEADS, CHANNELS, PAGE_TOKENS, WINDOW = 32, 8, 128, 64, 4096
@@ -80,13 +80,9 @@ def decode(kernels: NativeKernels, depth: int, dtype: torch.dtype) -> tuple[Work
 
 
 def layer_step(kernels: NativeKernels, kv_heads: int, batch: int, depth: int) -> Work:
-    """A decode step of one layer of the 7B's shape in bf16, without the head."""
+    """A decode step of one layer of the 7B's shape in int4 with a bf16 cache, without the head."""
     config = replace(V01, n_layers=1, n_kv_heads=kv_heads, vocab_size=1000)
-    with torch.device("meta"):
-        model = Transformer(config, kernels)
-    model = model.to(torch.bfloat16).to_empty(device="cpu").requires_grad_(False)
-    for weight in model.parameters():
-        weight.normal_(std=0.02)
+    model = of_config(config, "int4", kernels)
     per = depth // PAGE_TOKENS
     pool = PagePool(config, batch * per, page_tokens=PAGE_TOKENS, dtype=torch.bfloat16)
     pool.k.normal_()

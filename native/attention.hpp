@@ -1,4 +1,4 @@
-// Attention through the page tables of the ring (docs/life-of-a-prompt.md): two orders of the same sums. The keys of a query are
+// Attention through the page tables of the ring (docs/life-of-a-prompt.md): two ways to the same sums. The keys of a query are
 // cut into blocks of 128 by their position alone, and blocks are put together in order, so a row's bits are the same in any batch.
 #pragma once
 

@@ -25,10 +25,12 @@ void weigh_straight(const Head<C> &head, const Keys &keys, int64_t channels, int
     by_rows<kValueRows>(rows, [&]<int ROWS>(int64_t row) {
         for (int64_t c = 0; c < channels; c += kLanes) {
             Sum some[ROWS];
+#pragma GCC unroll 12
             for (int r = 0; r < ROWS; ++r) get(sums + (row + r) * padded + c, some[r]);
             const float *w = weights + row * kKeys;
             if (c + kLanes <= channels) weigh(w, [&](int64_t t) { return wide_value(head, keys, t, c, kLanes); }, first, last, some);
             else weigh(w, [&](int64_t t) { return wide_value(head, keys, t, c, channels - c); }, first, last, some);
+#pragma GCC unroll 12
             for (int r = 0; r < ROWS; ++r) put(sums + (row + r) * padded + c, some[r]);
         }
     });

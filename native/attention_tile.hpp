@@ -59,6 +59,7 @@ template <class T, class C> void attend_tile_of(const m7::Attention &a, const m7
             for (int r = 0; r < ROWS; ++r) fades[r] = meet(parts[row + r], fresh[row + r]);
             for (int64_t c = 0; c < a.channels; c += kLanes) {
                 Sum sums[ROWS];
+#pragma GCC unroll 12
                 for (auto &s : sums) s = nothing(Sum{});
                 const auto value = [panel = values + c * kKeys](int64_t t) {
                     Sum v;
@@ -66,6 +67,7 @@ template <class T, class C> void attend_tile_of(const m7::Attention &a, const m7
                     return v;
                 };
                 weigh(weights + row * kKeys, value, keys.seen.first, keys.seen.last, sums);
+#pragma GCC unroll 12
                 for (int r = 0; r < ROWS; ++r) {
                     float *answer = answers + (row + r) * channels + c;
                     store(answer, faded(fades[r], load(answer), to_numbers(sums[r])));

@@ -18,6 +18,7 @@ M7_INLINE __m256 folded(F x) {
 // sum(x[i]) to out[i * stride], N <= 4, in the same order.
 template <int N> M7_INLINE void store_sums(const F (&x)[N], float *out, int64_t stride) {
     __m256 eight[4];
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) eight[i] = i < N ? folded(x[i]) : _mm256_setzero_ps();
     const auto four = [](__m256 a, __m256 b) { return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31)); };
     const __m256 ab = four(eight[0], eight[1]), cd = four(eight[2], eight[3]);
@@ -111,6 +112,7 @@ M7_INLINE void store_i16(int16_t *p, I x) {
 
 template <int N> M7_INLINE void store_sums(const I (&x)[N], float *out, int64_t stride) {
     __m256i eight[4];
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) eight[i] = i < N ? eight_sums(x[i]) : _mm256_setzero_si256();
     const __m256i four = _mm256_hadd_epi32(_mm256_hadd_epi32(eight[0], eight[1]), _mm256_hadd_epi32(eight[2], eight[3]));
     const __m128 all = _mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1)));

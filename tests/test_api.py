@@ -291,7 +291,7 @@ def test_an_int8_cache(folder: Path, kernels: str) -> None:
     """Half the pages' memory; nearly the logits of a wide cache, and the same bits in any chunks."""
     wide, narrow = (LLM(folder, dtype="float32", kernels=kernels, kv_dtype=kv, chunk=64) for kv in ("auto", "int8"))  # type: ignore[arg-type]
     assert narrow.engine.pool.k.dtype == torch.int8
-    assert narrow.engine.pool.bytes_per_page < 0.3 * wide.engine.pool.bytes_per_page, "fp32 to int8 and a scale a head"
+    assert narrow.engine.pool.bytes_per_page < 0.4 * wide.engine.pool.bytes_per_page, "8 fp32 to 8 int8 and a scale"
     ids = wide.tokenizer.encode("Once upon a time there was a girl who", bos=True)  # type: ignore[union-attr]
     logits = narrow.logits(ids)
     assert 0 < (logits - wide.logits(ids)).abs().max() < 0.5

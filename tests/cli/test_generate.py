@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mistral7b.cli.terminal import emit
+from mistral7b.kernels.native_room import best_instruction_set
 from tests.cli.conftest import Run
 from tests.cli.made import CONTEXT, talkative
 from tests.cli.subprocesses import ENVIRONMENT, command
@@ -78,7 +79,9 @@ def test_stop_strings_are_cut_off(run: Run, model: Path) -> None:
 def test_what_was_read_and_how_fast_is_told_on_stderr(run: Run, model: Path) -> None:
     told = run("generate", PROMPT, "-m", model, "-n", 4, "--seed", 1).err.splitlines()
     assert told[0] == f"{model}: hf, bfloat16 on cpu, context {CONTEXT} tokens"
-    assert "rope_theta 10000, window 32, 539,808 parameters" in told[1]
+    assert told[1].startswith("  native kernels (" if best_instruction_set() else "  torch kernels")
+    assert told[1].endswith("cache bfloat16")
+    assert "rope_theta 10000, window 32, 539,808 parameters" in told[2]
     assert told[-1].startswith("5 prompt tokens, 4 new, first after ")
     assert told[-1].endswith(" tokens/s, finish reason: length, seed 1")
     assert run("generate", PROMPT, "-m", model, "-n", 4, "--seed", 1, "--quiet").err == ""

@@ -167,7 +167,7 @@ def spoil(path: Path, *, words: Callable[[Words], None] | None = None, tensors: 
         (lambda w: w.update(model=None), "which model"),
         (lambda w: w["model"].update(name=7), "malformed"),
         (lambda w: w["model"].update(weights="\x1b[2J"), "malformed"),
-        (lambda w: w["model"].update(kv_dtype="int8"), "malformed"),
+        (lambda w: w["model"].update(kv_dtype="int4"), "malformed"),
         (lambda w: w["model"].update(config=[]), "malformed"),
         (lambda w: w["model"]["config"].update(dim=0), "dim must be"),
     ],

@@ -28,7 +28,11 @@ _SPREAD = 0.02
 
 def network(shape: str, layers: int, format: str, kernels: Kernels) -> Transformer:
     """`shape` of SHAPES with `layers` layers, its matrices in `format` (the head of int4 in int5), the rest in bf16."""
-    config = replace(SHAPES[shape], n_layers=layers)
+    return of_config(replace(SHAPES[shape], n_layers=layers), format, kernels)
+
+
+def of_config(config: ModelConfig, format: str, kernels: Kernels) -> Transformer:
+    """The same for any architecture."""
     with torch.device("meta"):
         made = Transformer(config, kernels)
     packed: dict[str, PackedMatrix] = {}
