@@ -32,8 +32,8 @@ M7_INLINE Weights low_nibbles(Weights w) { return {_mm512_and_si512(w.v, _mm512_
 M7_INLINE Weights high_nibbles(Weights w) { return {_mm512_and_si512(_mm512_srli_epi16(w.v, 4), _mm512_set1_epi8(15))}; }
 // w + 16 where bit `n` of `bits` is set.
 M7_INLINE Weights with_fifth(Weights w, Weights bits, int n) {
-    const __m512i one = _mm512_and_si512(_mm512_srli_epi16(bits.v, n), _mm512_set1_epi8(1));
-    return {_mm512_or_si512(w.v, _mm512_slli_epi16(one, 4))};
+    const __m512i moved = n < 4 ? _mm512_slli_epi16(bits.v, 4 - n) : _mm512_srli_epi16(bits.v, n - 4);
+    return {_mm512_or_si512(w.v, _mm512_and_si512(moved, _mm512_set1_epi8(16)))};
 }
 template <int BITS> M7_INLINE Sums<BITS> start(int32_t pair) {
     // Signed weights become unsigned ones by 128, see `dot`.
@@ -83,8 +83,10 @@ M7_INLINE Weights high_nibbles(Weights w) {
     return {_mm256_and_si256(_mm256_srli_epi16(w.a, 4), mask), _mm256_and_si256(_mm256_srli_epi16(w.b, 4), mask)};
 }
 M7_INLINE Weights with_fifth(Weights w, Weights bits, int n) {
-    const __m256i one = _mm256_set1_epi8(1);
-    const auto fifth = [&](__m256i x) { return _mm256_slli_epi16(_mm256_and_si256(_mm256_srli_epi16(x, n), one), 4); };
+    const auto fifth = [&](__m256i x) {
+        const __m256i moved = n == 4 ? x : n < 4 ? _mm256_slli_epi16(x, 4 - n) : _mm256_srli_epi16(x, n - 4);
+        return _mm256_and_si256(moved, _mm256_set1_epi8(16));
+    };
     return {_mm256_or_si256(w.a, fifth(bits.a)), _mm256_or_si256(w.b, fifth(bits.b))};
 }
 M7_INLINE I load_scales(const uint8_t *p) {

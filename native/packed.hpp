@@ -98,6 +98,8 @@ M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, 
                     Weights low = low_nibbles(line), high = high_nibbles(line);
                     if constexpr (bits == 5) {
                         const Weights fifth = load_weights(data + 1024 + 64 * g);
+                        // They lie off the stream of the rest, where the processor does not look ahead by itself.
+                        if (p == 0) __builtin_prefetch(data + 1024 + 64 * g + 2 * m7::block_bytes(FORMAT));
                         low = with_fifth(low, fifth, 2 * p);
                         high = with_fifth(high, fifth, 2 * p + 1);
                     }
