@@ -95,3 +95,19 @@ def test_a_model_that_fails_is_not_asked(run: Run, own: Path) -> None:
 )
 def test_a_request_that_makes_no_sense(run: Run, model: Path, args: tuple[str, ...], said: str) -> None:
     run("verify", model, *args).fails_with(said)
+
+
+def test_the_machine_tells_which_kernels_run(run: Run) -> None:
+    from mistral7b.kernels.native_room import best_instruction_set, instruction_sets
+
+    ran = run("verify", "--machine")
+    assert (ran.status, ran.err) == (0, "")
+    told = json.loads(run("verify", "--machine", "--json").out)
+    if best_instruction_set() is None:
+        assert told["kernels"] == "torch"
+        assert "no C++ compiler" in ran.out
+        return
+    assert [each["name"] for each in told["known"]] == [name for name, _, _ in instruction_sets()]
+    assert told["instruction_set"] == best_instruction_set()
+    assert ran.out.splitlines()[-1].startswith(f"native kernels run: {best_instruction_set()}, {told['threads']} thread")
+    run("verify", "tiny", "--machine").fails_with("leave out MODEL")

@@ -1,4 +1,4 @@
-"""Memory and time at a 7B's width, in files that are holes, so that no disk is needed for the original."""
+"""Memory at a 7B's width, in files that are holes, so that no disk is needed for the original."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mistral7b.variants import V01
 from tests.checkpoint.test_load_7b import GIB, holes
 
 STATUS = """
-import sys, time
+import sys
 def status(key):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) * 1024
 """
@@ -37,9 +37,8 @@ LOAD = (
     STATUS
     + """
 from mistral7b.loading import load
-started = time.perf_counter()
 load(sys.argv[1])
-print(status("VmHWM"), time.perf_counter() - started)
+print(status("VmHWM"))
 """
 )
 
@@ -67,12 +66,11 @@ def test_quantising_takes_less_than_4_gib_at_a_7bs_width(tmp_path: Path, sequenc
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
-def test_a_quantised_7b_is_mapped_in_no_time(tmp_path: Path) -> None:
+def test_a_quantised_7b_is_mapped_and_not_read(tmp_path: Path) -> None:
     formats = Recipe().formats(V01)
     with (tmp_path / "quantized.safetensors").open("wb") as file:
         file.write(safetensors_header(held := places(V01, formats), {"mistral7b.packed": "1"}, alignment=64))
         file.truncate(file.tell() + sum(place.n_bytes for place in held))
     (tmp_path / "config.json").write_text(json.dumps(V01.to_hf(max_position_embeddings=32_768, dtype="bfloat16")))
-    peak, seconds = run(LOAD, tmp_path)
-    assert seconds < 3
+    (peak,) = run(LOAD, tmp_path)
     assert peak < GIB

@@ -72,7 +72,7 @@ def verify(
         _tell_machine(as_json=as_json)
         return
     if model is None:
-        raise RequestError("which model? Give a folder, a file or a name, or --machine")
+        raise RequestError("Missing argument 'MODEL'. Try 'mistral7b verify --help'")
     if (oracle_file or ppl_file) and not oracles:
         raise RequestError("--oracle-file and --ppl-file belong to --oracles; add it")
     if write_manifest and (manifest or no_hashes or oracles):
