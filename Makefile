@@ -74,7 +74,8 @@ $(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt $(NATIVE)
 	@$(PIP) install --quiet -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	@echo "==> installing what the tests need"
+# One installation, not two: the kernels are compiled each time.
+$(VENV)/.installed-test: $(BIN)/pip pyproject.toml constraints.txt $(NATIVE)
+	@echo "==> installing mistral7b and what the tests need into $(VENV) (the first time downloads PyTorch: some minutes)"
 	@$(PIP) install --quiet -c constraints.txt -e '.[test]'
-	@touch $@
+	@touch $(VENV)/.installed $@
