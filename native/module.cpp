@@ -73,6 +73,7 @@ m7::Sequences sequences(const Sequences &s) {
 }  // namespace
 
 NB_MODULE(_native, module) {
+    nb::set_leak_warnings(false);  // what is alive when the program ends is no leak
     module.def("instruction_sets", [] {
         std::vector<std::tuple<std::string, std::string, bool>> sets;
         for (const auto &set : m7::instruction_sets()) sets.emplace_back(set.name, set.needs, set.usable);

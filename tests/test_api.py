@@ -34,7 +34,7 @@ WARM = SamplingParams(temperature=1.0, seed=11, max_tokens=40, ignore_eos=True)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = hf(tmp_path_factory.mktemp("model"), weights(CONFIG, seed=5), CONFIG)
-    tokenizer = Path(str(files("mistral7b"))) / "models" / "tiny" / "tokenizer.model.v3"
+    tokenizer = Path(str(files("mistral7b.models.tiny"))) / "tokenizer.model.v3"
     shutil.copy(tokenizer, made)
     (made / "mistral7b.json").write_text(json.dumps({"trained_context": 64}))
     return made
@@ -219,7 +219,7 @@ def test_ids_that_a_fine_tune_added_have_no_text(tmp_path: Path) -> None:
     made = weights(config, seed=5)
     made["output.weight"][8192:] = made["output.weight"][:8192].abs().amax() * 20  # now and then the likeliest
     wide = hf(tmp_path, made, config)
-    shutil.copy(Path(str(files("mistral7b"))) / "models" / "tiny" / "tokenizer.model.v3", wide)
+    shutil.copy(Path(str(files("mistral7b.models.tiny"))) / "tokenizer.model.v3", wide)
     model = LLM(wide, dtype="float32")
     assert any("2 ids that the tokenizer does not know" in note for note in model.checkpoint.notes)
     output = model.generate([1, 8193, 2000], SamplingParams(temperature=1, seed=1, max_tokens=30, logprobs=2))[0].outputs[0]
