@@ -23,14 +23,6 @@ const Table *find_table(const std::string &name) {
     throw std::invalid_argument("there are no kernels named " + name);
 }
 
-const void *row_of(const Matrix &m, int64_t row) {
-    return static_cast<const uint8_t *>(m.data) + row * m.columns * size_of(m.number);
-}
-
-Matrix rows_of(const Matrix &m, int64_t first, int64_t count) {
-    return {const_cast<void *>(row_of(m, first)), m.number, count, m.columns};
-}
-
 constexpr int64_t kFewRows = 4;
 
 int64_t panels_of(const Product &product) { return (product.out.columns + kPanel - 1) / kPanel; }

@@ -43,6 +43,9 @@ struct Matrix {
     int64_t rows, columns;
 };
 
+inline uint8_t *row_of(const Matrix &m, int64_t row) { return static_cast<uint8_t *>(m.data) + row * m.columns * size_of(m.number); }
+inline Matrix rows_of(const Matrix &m, int64_t first, int64_t count) { return {row_of(m, first), m.number, count, m.columns}; }
+
 // The keys, or the values, of a layer: a row a token; int8 has scales [rows, heads].
 struct Cache {
     Matrix tokens;

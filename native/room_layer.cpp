@@ -10,10 +10,6 @@ namespace {
 // Rows that go through the feed-forward together, so that its wide middle stays small.
 constexpr int64_t kFeedRows = kRowBlock;
 
-Matrix part(const Matrix &m, int64_t first, int64_t count) {
-    return {static_cast<uint8_t *>(m.data) + first * m.columns * size_of(m.number), m.number, count, m.columns};
-}
-
 }  // namespace
 
 void Room::project(const Matrix &x, std::initializer_list<std::pair<const Weight *, Matrix>> products) {
@@ -58,8 +54,8 @@ void Room::layer(const Layer &layer, const Matrix &x, const LayerPass &pass) {
     const Matrix gate = matrix(feed, hidden), up = matrix(feed, hidden), down = matrix(feed, x.columns);
     for (int64_t row = 0; row < rows; row += feed) {
         const int64_t count = std::min(feed, rows - row);
-        const Matrix some = part(x, row, count), some_normed = part(normed, row, count);
-        const Matrix some_gate = part(gate, 0, count), some_up = part(up, 0, count), some_down = part(down, 0, count);
+        const Matrix some = rows_of(x, row, count), some_normed = rows_of(normed, row, count);
+        const Matrix some_gate = rows_of(gate, 0, count), some_up = rows_of(up, 0, count), some_down = rows_of(down, 0, count);
         rms_norm(some, layer.ffn_norm, layer.eps, some_normed);
         project(some_normed, {{&layer.w1, some_gate}, {&layer.w3, some_up}});
         swiglu(some_gate, some_up, some_gate);

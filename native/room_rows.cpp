@@ -10,9 +10,6 @@ namespace {
 
 constexpr int64_t kRows = 4;
 
-int64_t row_bytes(const Matrix &m) { return m.columns * size_of(m.number); }
-uint8_t *row_of(const Matrix &m, int64_t row) { return static_cast<uint8_t *>(m.data) + row * row_bytes(m); }
-
 template <class Body> void by_row(Pool &pool, int64_t rows, const Body &body) {
     pool.run((rows + kRows - 1) / kRows, [&](int64_t task, int) {
         for (int64_t row = task * kRows; row < std::min(rows, (task + 1) * kRows); ++row) body(row);
