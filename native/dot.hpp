@@ -9,7 +9,8 @@
 
 namespace {
 
-constexpr int zero_point(int bits) { return bits == 8 ? 0 : 1 << (bits - 1); }
+// What makes unsigned weights of signed ones; where an instruction set multiplies 8 bits as unsigned, 128.
+constexpr short unsigned_offset(int bits) { return static_cast<short>(1 << (bits - 1)); }
 
 M7_INLINE int32_t four(const int8_t *x) {
     int32_t word;
@@ -28,6 +29,8 @@ template <int BITS> struct Sums {
 
 M7_INLINE Weights load_weights(const uint8_t *p) { return {_mm512_loadu_si512(p)}; }
 M7_INLINE void store_weights(uint8_t *p, Weights w) { _mm512_storeu_si512(p, w.v); }
+// In a register from here on: a compiler would rather load them again for every row.
+M7_INLINE void keep(Weights &w) { asm("" : "+v"(w.v)); }
 M7_INLINE Weights low_nibbles(Weights w) { return {_mm512_and_si512(w.v, _mm512_set1_epi8(15))}; }
 M7_INLINE Weights high_nibbles(Weights w) { return {_mm512_and_si512(_mm512_srli_epi16(w.v, 4), _mm512_set1_epi8(15))}; }
 // w + 16 where bit `n` of `bits` is set.
@@ -36,9 +39,7 @@ M7_INLINE Weights with_fifth(Weights w, Weights bits, int n) {
     return {_mm512_or_si512(w.v, _mm512_and_si512(moved, _mm512_set1_epi8(16)))};
 }
 template <int BITS> M7_INLINE Sums<BITS> start(int32_t pair) {
-    // Signed weights become unsigned ones by 128, see `dot`.
-    const int offset = BITS == 8 ? 128 : zero_point(BITS);
-    return {_mm512_madd_epi16(_mm512_set1_epi32(pair), _mm512_set1_epi16(static_cast<short>(-offset)))};
+    return {_mm512_madd_epi16(_mm512_set1_epi32(pair), _mm512_set1_epi16(unsigned_offset(BITS) / 8))};
 }
 template <int BITS> M7_INLINE Sums<BITS> dot(Sums<BITS> s, Weights w, int32_t x) {
     const __m512i u = BITS == 8 ? _mm512_xor_si512(w.v, _mm512_set1_epi8(-128)) : w.v;
@@ -74,6 +75,8 @@ M7_INLINE void store_weights(uint8_t *p, Weights w) {
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), w.a);
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p + 32), w.b);
 }
+// In registers from here on: a compiler would rather load them again for every row.
+M7_INLINE void keep(Weights &w) { asm("" : "+x"(w.a), "+x"(w.b)); }
 M7_INLINE Weights low_nibbles(Weights w) {
     const __m256i mask = _mm256_set1_epi8(15);
     return {_mm256_and_si256(w.a, mask), _mm256_and_si256(w.b, mask)};
@@ -90,9 +93,12 @@ M7_INLINE Weights with_fifth(Weights w, Weights bits, int n) {
     return {_mm256_or_si256(w.a, fifth(bits.a)), _mm256_or_si256(w.b, fifth(bits.b))};
 }
 M7_INLINE I load_scales(const uint8_t *p) {
-    const auto both = [](__m256i s) { return _mm256_or_si256(s, _mm256_slli_epi32(s, 16)); };
-    return {both(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)))),
-            both(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p + 8))))};
+    const __m256i all = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+    const auto twice = [&](int first) {
+        const auto pair = [&](int c) { return static_cast<int>(0x80008000u | static_cast<uint32_t>(first + c) << 16 | static_cast<uint32_t>(first + c)); };
+        return _mm256_shuffle_epi8(all, _mm256_setr_epi32(pair(0), pair(1), pair(2), pair(3), pair(4), pair(5), pair(6), pair(7)));
+    };
+    return {twice(0), twice(8)};
 }
 
 template <int BITS> M7_INLINE Sums<BITS> nothing() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
@@ -101,8 +107,7 @@ template <int BITS> M7_INLINE Sums<BITS> nothing() { return {_mm256_setzero_si25
 
 template <int BITS> M7_INLINE Sums<BITS> plus(Sums<BITS> s, Sums<BITS> t) { return {_mm256_add_epi32(s.a, t.a), _mm256_add_epi32(s.b, t.b)}; }
 template <int BITS> M7_INLINE Sums<BITS> start(int32_t pair) {
-    const int offset = BITS == 8 ? 128 : zero_point(BITS);
-    const __m256i s = _mm256_madd_epi16(_mm256_set1_epi32(pair), _mm256_set1_epi16(static_cast<short>(-offset)));
+    const __m256i s = _mm256_madd_epi16(_mm256_set1_epi32(pair), _mm256_set1_epi16(unsigned_offset(BITS) / 8));
     return {s, s};
 }
 template <int BITS> M7_INLINE Sums<BITS> dot(Sums<BITS> s, Weights w, int32_t x) {
@@ -124,7 +129,7 @@ template <int BITS> M7_INLINE I scaled(Sums<BITS> s, I scales) {
 // multiplied in as the lanes are added in pairs. On the way the lanes may wrap around; the end is right all the same.
 template <int BITS> M7_INLINE Sums<BITS> start(int32_t pair) {
     if constexpr (BITS == 8) return {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    const __m256i s = _mm256_mullo_epi16(_mm256_set1_epi32(pair), _mm256_set1_epi16(static_cast<short>(-zero_point(BITS))));
+    const __m256i once = _mm256_set1_epi32(pair), s = BITS == 5 ? _mm256_slli_epi16(once, 1) : once;
     return {s, s};
 }
 template <int BITS> M7_INLINE Sums<BITS> dot(Sums<BITS> s, Weights w, int32_t x) {
@@ -171,6 +176,7 @@ M7_INLINE Weights load_weights(const uint8_t *p) {
     return w;
 }
 M7_INLINE void store_weights(uint8_t *p, Weights w) { std::memcpy(p, w.v, 64); }
+M7_INLINE void keep(Weights &) {}
 M7_INLINE Weights low_nibbles(Weights w) {
     for (auto &u : w.v) u &= 15;
     return w;
@@ -186,7 +192,7 @@ M7_INLINE Weights with_fifth(Weights w, Weights bits, int n) {
 template <int BITS> M7_INLINE Sums<BITS> start(int32_t pair) {
     const int32_t both = static_cast<int16_t>(pair & 0xffff) + (pair >> 16);
     Sums<BITS> s;
-    for (auto &lane : s.v) lane = -zero_point(BITS) * both;
+    for (auto &lane : s.v) lane = BITS == 8 ? 0 : unsigned_offset(BITS) / 8 * both;
     return s;
 }
 template <int BITS> M7_INLINE Sums<BITS> dot(Sums<BITS> s, Weights w, int32_t x) {
@@ -207,22 +213,23 @@ M7_INLINE I load_scales(const uint8_t *p) { M7_LANES(I, p[i] | p[i] << 16); }
 
 #endif
 
+// What the sums of a group of int4 weights begin with: minus eight times the 32 activations, added up in 16 bits each over inputs
+// 0, 1 mod 4 (low half) and 2, 3 mod 4 (high half).
 #if defined(SIMD_AVX2) || defined(SIMD_AVX512)
 
-// See `Rows::pairs`, of 32 activations.
-M7_INLINE int32_t pair_sums(const int8_t *q) {
+M7_INLINE int32_t start_of(const int8_t *q) {
     const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(q));
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), x);
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(8), x);
     const __m128i four = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
     const __m128i two = _mm_add_epi16(four, _mm_unpackhi_epi64(four, four));
-    return _mm_cvtsi128_si32(_mm_add_epi16(two, _mm_srli_epi64(two, 32)));
+    return _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), _mm_add_epi16(two, _mm_srli_epi64(two, 32))));
 }
 
 #else
 
-M7_INLINE int32_t pair_sums(const int8_t *q) {
+M7_INLINE int32_t start_of(const int8_t *q) {
     int32_t low = 0, high = 0;
-    for (int i = 0; i < 32; i += 4) low += q[i] + q[i + 1], high += q[i + 2] + q[i + 3];
+    for (int i = 0; i < 32; i += 4) low -= 8 * (q[i] + q[i + 1]), high -= 8 * (q[i + 2] + q[i + 3]);
     return static_cast<int32_t>(static_cast<uint32_t>(high) << 16 | (static_cast<uint32_t>(low) & 0xffff));
 }
 

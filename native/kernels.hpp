@@ -24,6 +24,7 @@ uint32_t read_words(const uint32_t *words, int64_t count) {
 
 m7::Table make_table() {
     return {
+        .tile_rows = kTileRows,
         .quantize_row = quantize_row,
         .remainder_row = remainder_row,
         .packed = packed,

@@ -18,20 +18,20 @@ constexpr int bits_of(Format format) {
 }
 constexpr bool half_scales(Format format) { return format == Format::q4_0 || format == Format::q8_0; }
 constexpr int64_t scale_bytes(Format format) { return half_scales(format) ? 128 : format == Format::int8 ? 0 : 64; }
+constexpr int64_t group_bytes(Format format) { return (m7::block_bytes(format) - scale_bytes(format)) / 4; }
 
 // Eight steps of 4 inputs: the weights of one group, 16 channels wide.
-template <Format FORMAT> M7_INLINE void unpack_group(const uint8_t *block, int g, Weights (&w)[8]) {
-    const uint8_t *data = block + scale_bytes(FORMAT);
+template <Format FORMAT> M7_INLINE void unpack_group(const uint8_t *data, Weights (&w)[8]) {
     if constexpr (bits_of(FORMAT) == 8) {
-        each<8>(M7_EACH(t) { w[t] = load_weights(data + (8 * g + t) * 64); });
+        each<8>(M7_EACH(t) { w[t] = load_weights(data + 64 * t); });
     } else {
         each<4>(M7_EACH(p) {
-            const Weights line = load_weights(data + (4 * g + p) * 64);
+            const Weights line = load_weights(data + 64 * p);
             w[2 * p] = low_nibbles(line);
             w[2 * p + 1] = high_nibbles(line);
         });
         if constexpr (bits_of(FORMAT) == 5) {
-            const Weights fifth = load_weights(data + 1024 + 64 * g);
+            const Weights fifth = load_weights(data + 256);
             each<8>(M7_EACH(t) { w[t] = with_fifth(w[t], fifth, t); });
         }
     }
@@ -64,56 +64,67 @@ template <class Ours, class Others> M7_INLINE auto &second(Ours &s, Others &othe
     else return s[r];
 }
 
-// ROWS rows by 16 channels over `blocks` blocks whose weights are unpacked in registers; adds to `sums` [ROWS, 16].
+// One row of a tile as it goes through its groups.
+struct TileRows {
+    const int8_t *q;
+    const int32_t *start;
+    const float *scale;
+    int64_t width;
+
+    TileRows(const m7::Rows &x, int64_t row, int64_t block)
+        : q(x.q + x.group(row, 4 * block) * m7::kGroup), start(x.start + x.group(row, 4 * block)), scale(x.scale + x.block(row, block)), width(x.width) {}
+    M7_INLINE int32_t inputs(int row, int at) const { return four(q + m7::kGroup * row + at); }
+    M7_INLINE void next_group() { q += m7::kGroup * width, start += width; }
+    M7_INLINE void next_block() { scale += width; }
+};
+
+// Weights are asked for so far ahead: no processor looks beyond a page by itself, and a tile of several rows has too much to do
+// with each line for the next ones to be under way.
+constexpr int64_t kAhead = 4096;
+
+// ROWS rows of one tile by 16 channels over `blocks` blocks whose weights are unpacked in registers; adds to `sums` [ROWS, 16].
 template <Format FORMAT, int ROWS>
-M7_OWN void direct_tile(const m7::Rows &x, int64_t row, const uint8_t *weights, int64_t blocks, float *sums) {
+M7_OWN void direct_tile(const m7::Rows &rows, int64_t row, const uint8_t *weights, int64_t blocks, float *sums) {
     constexpr int bits = bits_of(FORMAT);
-    const int64_t padded = x.padded, per_row = padded / kBlock;
-    const int8_t *q = x.q + row * padded;
-    const float *x_scale = x.scale + row * per_row;
-    const int32_t *pairs = x.pairs + row * per_row * 4;
+    TileRows x(rows, row, 0);
     F added[ROWS];
     each<ROWS>(M7_EACH(r) { added[r] = load(sums + r * kPanel); });
-    for (int64_t b = 0; b < blocks; ++b, weights += m7::block_bytes(FORMAT)) {
+    for (int64_t b = 0; b < blocks; ++b, weights += m7::block_bytes(FORMAT), x.next_block()) {
         const uint8_t *data = weights + scale_bytes(FORMAT);
 #pragma GCC unroll 1
-        for (int g = 0; g < 4; ++g, q += kGroup, ++pairs) {
+        for (int g = 0; g < 4; ++g, data += group_bytes(FORMAT), x.next_group()) {
             Sums<bits> s[ROWS], other[kTwoChains ? ROWS : 1];
             each<ROWS>(M7_EACH(r) {
-                s[r] = start<bits>(pairs[r * per_row * 4]);
+                s[r] = start<bits>(x.start[r]);
                 if constexpr (kTwoChains) other[r] = nothing<bits>();
             });
-            if constexpr (bits == 8) {
-                each<4>(M7_EACH(p) {
-                    const Weights even = load_weights(data + (8 * g + 2 * p) * 64), odd = load_weights(data + (8 * g + 2 * p + 1) * 64);
-                    each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], even, four(q + r * padded + 8 * p)); });
-                    each<ROWS>(M7_EACH(r) {
-                        auto &chain = second(s, other, r);
-                        chain = dot<bits>(chain, odd, four(q + r * padded + 8 * p + 4));
-                    });
-                });
-            } else {
-                each<4>(M7_EACH(p) {
-                    const Weights line = load_weights(data + (4 * g + p) * 64);
-                    Weights low = low_nibbles(line), high = high_nibbles(line);
-                    if constexpr (bits == 5) {
-                        const Weights fifth = load_weights(data + 1024 + 64 * g);
-                        // They lie off the stream of the rest, where the processor does not look ahead by itself.
-                        if (p == 0) __builtin_prefetch(data + 1024 + 64 * g + 2 * m7::block_bytes(FORMAT));
-                        low = with_fifth(low, fifth, 2 * p);
-                        high = with_fifth(high, fifth, 2 * p + 1);
-                    }
-                    each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], low, four(q + r * padded + 8 * p)); });
-                    each<ROWS>(M7_EACH(r) {
-                        auto &chain = second(s, other, r);
-                        chain = dot<bits>(chain, high, four(q + r * padded + 8 * p + 4));
-                    });
-                });
+            Weights fifth{};
+            if constexpr (bits == 5) {
+                __builtin_prefetch(data + kAhead + 256);
+                fifth = load_weights(data + 256);
             }
+            each<4>(M7_EACH(p) {
+                Weights even, odd;
+                if constexpr (bits == 8) {
+                    __builtin_prefetch(data + kAhead + 128 * p);
+                    __builtin_prefetch(data + kAhead + 128 * p + 64);
+                    even = load_weights(data + 128 * p), odd = load_weights(data + 128 * p + 64);
+                } else {
+                    __builtin_prefetch(data + kAhead + 64 * p);
+                    const Weights line = load_weights(data + 64 * p);
+                    even = low_nibbles(line), odd = high_nibbles(line);
+                    if constexpr (bits == 5) even = with_fifth(even, fifth, 2 * p), odd = with_fifth(odd, fifth, 2 * p + 1);
+                }
+                each<ROWS>(M7_EACH(r) { s[r] = dot<bits>(s[r], even, x.inputs(r, 8 * p)); });
+                each<ROWS>(M7_EACH(r) {
+                    auto &chain = second(s, other, r);
+                    chain = dot<bits>(chain, odd, x.inputs(r, 8 * p + 4));
+                });
+            });
             const I scales = group_scales<FORMAT>(weights, g);
             each<ROWS>(M7_EACH(r) {
                 if constexpr (kTwoChains) s[r] = plus(s[r], other[r]);
-                added[r] = with_group<FORMAT>(added[r], s[r], scales, x_scale[r * per_row + b]);
+                added[r] = with_group<FORMAT>(added[r], s[r], scales, x.scale[r]);
             });
         }
     }
@@ -125,44 +136,59 @@ template <Format FORMAT> void unpack(const uint8_t *weights, int64_t blocks, uin
     for (int64_t b = 0; b < blocks; ++b, weights += m7::block_bytes(FORMAT)) {
         for (int g = 0; g < 4; ++g, out += m7::kUnpackedGroup) {
             Weights w[8];
-            unpack_group<FORMAT>(weights, g, w);
+            unpack_group<FORMAT>(weights + scale_bytes(FORMAT) + g * group_bytes(FORMAT), w);
             store_int(reinterpret_cast<int32_t *>(out), group_scales<FORMAT>(weights, g));
             each<8>(M7_EACH(t) { store_weights(out + 64 + 64 * t, w[t]); });
         }
     }
 }
 
-// As `direct_tile`, with weights that `unpack` wrote, for PANELS panels; `block` is the first of them within the row. Weights and
-// sums of the next panel stand `weights_stride` bytes and `sums_stride` numbers behind.
+// What `unpack` wrote of some panels: `blocks` blocks from block `first` of the row on. The next panel's stand `stride` bytes behind.
+struct Unpacked {
+    const uint8_t *weights;
+    int64_t stride, first, blocks;
+};
+
+// Bytes of packed weights that a tile asks for with each of its groups, so that they are near when they are to be unpacked: asked for
+// all at once they would be waited for.
+constexpr int64_t kAsked = 128;
+
+// As `direct_tile`, with unpacked weights of PANELS panels; the sums of the next panel stand `sums_stride` numbers behind, what is to
+// be asked for of the next panel `ask_stride` bytes behind.
 template <Format FORMAT, int ROWS, int PANELS>
-M7_OWN void unpacked_tile(const m7::Rows &x, int64_t row, int64_t block, const uint8_t *weights, int64_t weights_stride,
-                          int64_t blocks, float *sums, int64_t sums_stride) {
+M7_OWN void unpacked_tile(const m7::Rows &rows, int64_t row, const Unpacked &unpacked, float *sums, int64_t sums_stride,
+                          const uint8_t *ask, int64_t ask_stride) {
     constexpr int bits = bits_of(FORMAT);
-    const int64_t padded = x.padded, per_row = padded / kBlock;
-    const int8_t *q = x.q + row * padded + block * kBlock;
-    const float *x_scale = x.scale + row * per_row + block;
-    const int32_t *pairs = x.pairs + (row * per_row + block) * 4;
-    for (int64_t group = 0; group < 4 * blocks; ++group, q += kGroup, weights += m7::kUnpackedGroup) {
-        Sums<bits> s[ROWS * PANELS];
-        each<ROWS>(M7_EACH(r) {
-            const Sums<bits> begun = start<bits>(pairs[r * per_row * 4 + group]);
-            each<PANELS>(M7_EACH(p) { s[r * PANELS + p] = begun; });
-        });
-        each<8>(M7_EACH(t) {
-            Weights w[PANELS];
-            each<PANELS>(M7_EACH(p) { w[p] = load_weights(weights + p * weights_stride + 64 + 64 * t); });
-            each<ROWS>(M7_EACH(r) {
-                const int32_t inputs = four(q + r * padded + 4 * t);
-                each<PANELS>(M7_EACH(p) { s[r * PANELS + p] = dot<bits>(s[r * PANELS + p], w[p], inputs); });
+    TileRows x(rows, row, unpacked.first);
+    const uint8_t *weights = unpacked.weights;
+    const int64_t stride = unpacked.stride;
+    for (int64_t b = 0; b < unpacked.blocks; ++b, x.next_block()) {
+#pragma GCC unroll 1
+        for (int g = 0; g < 4; ++g, weights += m7::kUnpackedGroup, ask += kAsked, x.next_group()) {
+            each<PANELS>(M7_EACH(p) {
+                for (int64_t line = 0; line < kAsked; line += 64) __builtin_prefetch(ask + p * ask_stride + line);
             });
-        });
-        each<PANELS>(M7_EACH(p) {
-            const I scales = load_int(weights + p * weights_stride);
+            Sums<bits> s[ROWS * PANELS];
             each<ROWS>(M7_EACH(r) {
-                float *sum = sums + p * sums_stride + r * kPanel;
-                store(sum, with_group<FORMAT>(load(sum), s[r * PANELS + p], scales, x_scale[r * per_row + group / 4]));
+                const Sums<bits> begun = start<bits>(x.start[r]);
+                each<PANELS>(M7_EACH(p) { s[r * PANELS + p] = begun; });
             });
-        });
+            each<8>(M7_EACH(t) {
+                Weights w[PANELS];
+                each<PANELS>(M7_EACH(p) { w[p] = load_weights(weights + p * stride + 64 + 64 * t), keep(w[p]); });
+                each<ROWS>(M7_EACH(r) {
+                    const int32_t inputs = x.inputs(r, 4 * t);
+                    each<PANELS>(M7_EACH(p) { s[r * PANELS + p] = dot<bits>(s[r * PANELS + p], w[p], inputs); });
+                });
+            });
+            each<PANELS>(M7_EACH(p) {
+                const I scales = load_int(weights + p * stride);
+                each<ROWS>(M7_EACH(r) {
+                    float *sum = sums + p * sums_stride + r * kPanel;
+                    store(sum, with_group<FORMAT>(load(sum), s[r * PANELS + p], scales, x.scale[r]));
+                });
+            });
+        }
     }
 }
 
@@ -172,9 +198,10 @@ constexpr int kTileRows = 12, kTilePanels = 2;
 #elif defined(SIMD_AVX2)
 constexpr int kTileRows = 6, kTilePanels = 1;
 #else
-constexpr int kTileRows = 1, kTilePanels = 1;
+constexpr int kTileRows = 4, kTilePanels = 1;
 #endif
 constexpr int kDirectRows = 4;
+static_assert(kDirectRows <= kTileRows, "few rows lie in one tile");
 
 template <Format FORMAT> void add_panels(const m7::PackedWork &work, float *sums, uint8_t *buffer) {
     const int64_t blocks = work.rows.padded / kBlock, panel_bytes = blocks * m7::block_bytes(FORMAT);
@@ -183,24 +210,22 @@ template <Format FORMAT> void add_panels(const m7::PackedWork &work, float *sums
         for (int64_t p = 0; p < work.panels; ++p)
             direct_tile<FORMAT, ROWS>(work.rows, 0, first + p * panel_bytes, blocks, sums + p * ROWS * kPanel);
     };
-    static_assert(kDirectRows == 4);
-    if (work.n_rows == 1) return direct.template operator()<1>();
-    if (work.n_rows == 2) return direct.template operator()<2>();
-    if (work.n_rows == 3) return direct.template operator()<3>();
-    if (work.n_rows == 4) return direct.template operator()<4>();
+    if (work.n_rows <= kDirectRows) return with_constant<kDirectRows>(work.n_rows, direct);
     constexpr int64_t most = m7::kChunkBlocks / kTilePanels;
     const int64_t sums_stride = work.n_rows * kPanel;
     for (int64_t block = 0; block < blocks; block += most) {
-        const int64_t chunk = std::min(most, blocks - block), unpacked = chunk * 4 * m7::kUnpackedGroup;
+        const int64_t chunk = std::min(most, blocks - block), at = block * m7::block_bytes(FORMAT), bytes = chunk * m7::block_bytes(FORMAT);
         int64_t p = 0;
         const auto panels = [&]<int PANELS>() {
-            for (int i = 0; i < PANELS; ++i)
-                unpack<FORMAT>(first + (p + i) * panel_bytes + block * m7::block_bytes(FORMAT), chunk, buffer + i * unpacked);
-            int64_t row = 0;
+            const Unpacked unpacked{buffer, chunk * 4 * m7::kUnpackedGroup, block, chunk};
+            const uint8_t *weights = first + p * panel_bytes + at;
+            for (int i = 0; i < PANELS; ++i) unpack<FORMAT>(weights + i * panel_bytes, chunk, buffer + i * unpacked.stride);
+            const uint8_t *next = p + PANELS < work.panels ? weights + PANELS * panel_bytes : first + at + bytes;
+            int64_t row = 0, asked = 0;
             const auto tiles = [&]<int ROWS>() {
-                for (; row + ROWS <= work.n_rows; row += ROWS)
-                    unpacked_tile<FORMAT, ROWS, PANELS>(work.rows, row, block, buffer, unpacked, chunk,
-                                                        sums + p * sums_stride + row * kPanel, sums_stride);
+                for (; row + ROWS <= work.n_rows; row += ROWS, asked += 4 * chunk * kAsked)
+                    unpacked_tile<FORMAT, ROWS, PANELS>(work.rows, row, unpacked, sums + p * sums_stride + row * kPanel, sums_stride,
+                                                        asked < bytes ? next + asked : buffer, panel_bytes);
             };
             tiles.template operator()<kTileRows>();
             if constexpr (kTileRows > 4) tiles.template operator()<4>();

@@ -20,14 +20,18 @@ template <class T> M7_INLINE void read_block(const T *x, int64_t left, F (&v)[8]
     for (int i = 0; i < 8; ++i) v[i] = load(padded + 16 * i);
 }
 
-// Writes q, scale and pairs of one block; `largest` is the largest magnitude, or what makes the product not a number.
+// Writes q, scale and start of one block; `largest` is the largest magnitude, or what makes the product not a number.
 M7_INLINE void write_block(const F (&v)[8], float largest, float scale, const m7::Rows &rows, int64_t row, int64_t block) {
-    int8_t *q = rows.q + row * rows.padded + block * m7::kBlock;
     const bool plain = largest > 0.0f && largest < INFINITY;
     const F inverse = splat(plain ? 1.0f / scale : 0.0f);
-    for (int i = 0; i < 8; ++i) store_i8(q + 16 * i, plain ? round_to_int(v[i] * inverse) : splat_int(0));
-    rows.scale[row * (rows.padded / m7::kBlock) + block] = scale;
-    for (int g = 0; g < 4; ++g) rows.pairs[row * (rows.padded / m7::kGroup) + block * 4 + g] = pair_sums(q + 32 * g);
+    const int64_t first = rows.group(row, 4 * block);
+    for (int g = 0; g < 4; ++g) {
+        const int64_t group = first + g * rows.width;
+        int8_t *q = rows.q + group * m7::kGroup;
+        for (int i = 0; i < 2; ++i) store_i8(q + 16 * i, plain ? round_to_int(v[2 * g + i] * inverse) : splat_int(0));
+        rows.start[group] = start_of(q);
+    }
+    rows.scale[rows.block(row, block)] = scale;
 }
 
 // Largest magnitude of a block and the sum of all; both not a number if a value is not finite.
@@ -68,9 +72,11 @@ template <class T> void remainder_row_of(const T *x, int64_t inputs, const m7::R
         F v[8];
         float largest, all;
         read_block(x + block * m7::kBlock, inputs - block * m7::kBlock, v);
-        const int8_t *q = rows.q + row * rows.padded + block * m7::kBlock;
-        const F scale = splat(-rows.scale[row * (rows.padded / m7::kBlock) + block]);
-        for (int i = 0; i < 8; ++i) v[i] = fma(scale, to_float(load_i8(q + 16 * i)), v[i]);
+        const F scale = splat(-rows.scale[rows.block(row, block)]);
+        for (int i = 0; i < 8; ++i) {
+            const int8_t *q = rows.q + rows.group(row, 4 * block + i / 2) * m7::kGroup;
+            v[i] = fma(scale, to_float(load_i8(q + 16 * (i % 2))), v[i]);
+        }
         magnitude(v, largest, all);
         const float left = scale_of(largest);
         write_block(v, left == 0.0f ? 0.0f : largest, left, rows, remainder, block);

@@ -50,8 +50,9 @@ void Room::packed_linear(const Matrix &x, const std::vector<Product> &products) 
 
 void Room::packed_rows(const Matrix &x, const std::vector<Product> &products) {
     const int64_t padded = (x.columns + kBlock - 1) / kBlock * kBlock, most = 2 * x.rows;
-    const Rows rows{q_.of<int8_t>(most * padded), scales_.of<float>(most * padded / kBlock),
-                    pairs_.of<int32_t>(most * padded / kGroup), padded};
+    const int64_t width = std::min(most, table_->tile_rows), room = (most + width - 1) / width * width;
+    const Rows rows{q_.of<int8_t>(room * padded), start_.of<int32_t>(room * padded / kGroup), scales_.of<float>(room * padded / kBlock),
+                    padded, width};
     spiky_.assign(static_cast<size_t>(x.rows), 0);
     pool_.run(x.rows, [&](int64_t row, int) {
         spiky_[static_cast<size_t>(row)] = table_->quantize_row(row_of(x, row), x.number, x.columns, rows, row);

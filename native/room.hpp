@@ -118,7 +118,7 @@ private:
     const Table *table_;
     Pool pool_;
     std::recursive_mutex one_call_;  // a layer calls its parts
-    Scratch between_, q_, scales_, pairs_, wide_;
+    Scratch between_, q_, start_, scales_, wide_;
     std::vector<Scratch> own_;  // one a thread
     std::vector<uint8_t> spiky_;
     std::vector<int64_t> remainder_of_;

@@ -26,13 +26,18 @@ constexpr int64_t block_bytes(Format format) {
     return 0;
 }
 
-// Rows of activations as int8: row r has `q` at r * padded, the scale of its block b at `scale[r * padded / 128 + b]`, and for
-// each group of 32 inputs the sums of its q at inputs 0, 1 mod 4 (low 16 bits) and at 2, 3 mod 4 (high 16 bits) in `pairs`.
+// Rows of activations as int8. As many rows as a tile takes, `width`, lie side by side, group after group of 32 inputs, so that a
+// tile reads straight on: q is [rows / width, groups, width, 32].
 struct Rows {
     int8_t *q;
-    float *scale;
-    int32_t *pairs;
+    int32_t *start;  // [rows / width, groups, width], see `start_of`
+    float *scale;    // [rows / width, blocks, width]
     int64_t padded;  // inputs, a multiple of 128
+    int64_t width;
+
+    // The place of a row's group, to be multiplied by 32 for q; the same row's next group is `width` further.
+    int64_t group(int64_t row, int64_t number) const { return (row / width * (padded / kGroup) + number) * width + row % width; }
+    int64_t block(int64_t row, int64_t number) const { return (row / width * (padded / kBlock) + number) * width + row % width; }
 };
 
 // One thread's share of a packed product: `panels` panels from `first_panel` on, for all rows.
@@ -102,6 +107,7 @@ struct Partial {
 };
 
 struct Table {
+    int64_t tile_rows;  // rows that a tile of a packed product takes
     // int8 of one row; true if a value towers over the rest of its block, so that the row wants its remainder too.
     bool (*quantize_row)(const void *x, Number number, int64_t inputs, const Rows &rows, int64_t row);
     // What int8 left over of row `row`, as int8 again.

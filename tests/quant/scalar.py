@@ -55,9 +55,10 @@ def packed_block(format: FormatName, q: Ints, groups: Ints | None, row: int, col
                 block[at + 64 * (k // 4) + c * 4 + k % 4] = weight(c, k) & 255
                 continue
             u = weight(c, k) + zero
-            block[at + 64 * (k // 8) + c * 4 + k % 4] |= (u & 15) << (4 if k % 8 >= 4 else 0)
+            run = at + (320 if format == "int5" else 256) * (k // 32)
+            block[run + 64 * (k % 32 // 8) + c * 4 + k % 4] |= (u & 15) << (4 if k % 8 >= 4 else 0)
             if format == "int5":
-                block[1088 + 64 * (k // 32) + c * 4 + k % 4] |= (u >> 4) << (k % 32 // 4)
+                block[run + 256 + c * 4 + k % 4] |= (u >> 4) << (k % 32 // 4)
     return bytes(block)
 
 

@@ -4,7 +4,8 @@ A block begins with its group scales: for g = 0..3, c = 0..15 the scale of chann
 little-endian ones of an fp16. Then the integers. Byte c*4+j of each run of 64 bytes belongs to channel c:
 
     4 bits   run p = 0..15: low nibble u[c][8p+j], high nibble u[c][8p+4+j], with u = q + 8
-    5 bits   the low four bits of u = q + 16 as above, then run g = 0..3: bit t = 0..7 is the fifth bit of u[c][32g+4t+j]
+    5 bits   for g = 0..3: the low four bits of u = q + 16 as above, runs 4g..4g+3, then a run whose bit t = 0..7 is the fifth
+             bit of u[c][32g+4t+j]
     8 bits   run t = 0..31: q[c][4t+j], signed
 
 Functions here take whole blocks: rows are a multiple of 16, inputs of 128.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mistral7b.quant.formats import BLOCK_CHANNELS, BLOCK_INPUTS, GROUPS, PackedFormat
+from mistral7b.quant.formats import BLOCK_CHANNELS, BLOCK_INPUTS, GROUP_INPUTS, GROUPS, PackedFormat
 
 _RUN = 4  # inputs of one channel that lie together
 
@@ -27,9 +28,10 @@ def pack_blocks(form: PackedFormat, q: Tensor, groups: Tensor | None) -> Tensor:
         parts.append(_runs(q.view(torch.uint8)))
     else:
         u = (q + -form.low).to(torch.uint8)  # q - low lies within 0..31, int8 holds it
-        parts.append(_nibbles_in(u & 15))
+        runs = _nibbles_in(u & 15)
         if form.bits == 5:
-            parts.append(_fifth_in(u >> 4))
+            runs = torch.cat((_by_group(runs), _by_group(_fifth_in(u >> 4))), -1).flatten(2)
+        parts.append(runs)
     return torch.cat(parts, -1)
 
 
@@ -39,11 +41,16 @@ def unpack_blocks(form: PackedFormat, blocks: Tensor) -> tuple[Tensor, Tensor | 
     groups = _scales_out(form, blocks[..., :at]) if at else None
     if form.bits == 8:
         return _unrun(blocks[..., at:].view(torch.int8)), groups
-    nibbles_end = at + BLOCK_CHANNELS * BLOCK_INPUTS // 2
-    u = _nibbles_out(blocks[..., at:nibbles_end])
+    runs = _by_group(blocks[..., at:])
+    nibbles = BLOCK_CHANNELS * GROUP_INPUTS // 2
+    u = _nibbles_out(runs[..., :nibbles].flatten(2))
     if form.bits == 5:
-        u |= _fifth_out(blocks[..., nibbles_end:]) << 4
+        u |= _fifth_out(runs[..., nibbles:].flatten(2)) << 4
     return u.view(torch.int8) + form.low, groups
+
+
+def _by_group(runs: Tensor) -> Tensor:
+    return runs.unflatten(-1, (GROUPS, -1))
 
 
 def _runs(values: Tensor) -> Tensor:
