@@ -13,6 +13,7 @@ import torch
 from cpu_protocol import serve
 
 import mistral7b
+from mistral7b.kernels.native_room import undisturbed
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, PageRing, ring_slots
 
@@ -108,11 +109,12 @@ class Ours:
     @torch.inference_mode()
     def _forward(self, spans: Sequence[Span]) -> list[int]:
         """Greedy next ids of the rows that want logits."""
-        batch = TokenBatch.pack(spans)
-        if not len(batch.logit_rows):
-            self.model.hidden(batch, self.pool)
-            return []
-        return self.model(batch, self.pool).argmax(-1).tolist()
+        with undisturbed(self.model.kernels):  # as the engine steps
+            batch = TokenBatch.pack(spans)
+            if not len(batch.logit_rows):
+                self.model.hidden(batch, self.pool)
+                return []
+            return self.model(batch, self.pool).argmax(-1).tolist()
 
     def _ring(self) -> PageRing:
         return PageRing(self.pool, self.slots, self.window)

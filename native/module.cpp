@@ -65,6 +65,14 @@ m7::Cache cache(const Pages &p) {
     return {{at(data), static_cast<m7::Number>(number), pages * page_tokens, kv_heads * channels}, static_cast<float *>(at(scales)), channels};
 }
 
+// Number `part` of `parts` equal shares of the pages.
+Pages share(const Pages &p, int64_t part, int64_t parts) {
+    const auto &[data, scales, number, pages, page_tokens, kv_heads, channels] = p;
+    const int64_t some = pages / parts, heads = part * some * page_tokens * kv_heads;
+    const auto numbers = static_cast<uintptr_t>(heads * channels * m7::size_of(static_cast<m7::Number>(number)));
+    return {data + numbers, scales ? scales + static_cast<uintptr_t>(4 * heads) : 0, number, some, page_tokens, kv_heads, channels};
+}
+
 m7::Sequences sequences(const Sequences &s) {
     const auto &[positions, borders, tables, count, slots] = s;
     return {integers(positions), integers(borders), integers(tables), count, slots};
@@ -128,22 +136,26 @@ NB_MODULE(_native, module) {
                  a.heads = matrix(q).columns / a.channels;
                  room.attention(a, std::get<3>(k), sequences(s));
              })
-        .def("layer", [](m7::Room &room, const m7::Layer &layer, const Tensor &x, const Angles &angles, uintptr_t slots, const Pages &k,
-                         const Pages &v, const Sequences &s, int64_t window) {
+        .def("layers", [](m7::Room &room, const std::vector<const m7::Layer *> &layers, const Tensor &x, const Angles &angles,
+                          uintptr_t slots, const Pages &k, const Pages &v, const Sequences &s, int64_t window) {
             nb::gil_scoped_release released;
             const auto &[cos, sin] = angles;
-            m7::LayerPass pass{
-                .cos = static_cast<const float *>(at(cos)),
-                .sin = static_cast<const float *>(at(sin)),
-                .slots = integers(slots),
-                .k_cache = cache(k),
-                .v_cache = cache(v),
-                .attention = attention(k, v, window),
-                .pages = std::get<3>(k),
-                .sequences = sequences(s),
-            };
-            pass.attention.heads = layer.wq.outputs / pass.attention.channels;
-            room.layer(layer, matrix(x), pass);
+            const int64_t all = static_cast<int64_t>(layers.size());
+            for (int64_t i = 0; i < all; ++i) {
+                const Pages layer_k = share(k, i, all), layer_v = share(v, i, all);
+                m7::LayerPass pass{
+                    .cos = static_cast<const float *>(at(cos)),
+                    .sin = static_cast<const float *>(at(sin)),
+                    .slots = integers(slots),
+                    .k_cache = cache(layer_k),
+                    .v_cache = cache(layer_v),
+                    .attention = attention(layer_k, layer_v, window),
+                    .pages = std::get<3>(layer_k),
+                    .sequences = sequences(s),
+                };
+                pass.attention.heads = layers[i]->wq.outputs / pass.attention.channels;
+                room.layer(*layers[i], matrix(x), pass);
+            }
         });
     nb::class_<m7::Layer>(module, "Layer")
         .def("__init__", [](m7::Layer *layer, const std::vector<Weight> &weights, uintptr_t attention_norm, uintptr_t ffn_norm, float eps) {

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from mistral7b.checkpoint import fit
 from mistral7b.checkpoint.folder import open_checkpoint, open_source
 from mistral7b.checkpoint.load import load_packed, load_weights, weights_bytes
-from mistral7b.checkpoint.quantized import LAYOUT_KEY, QuantizedSource
+from mistral7b.checkpoint.quantized import LAYOUT, LAYOUT_KEY, QuantizedSource
 from mistral7b.checkpoint.quantized_write import QuantizedWriter
 from mistral7b.checkpoint.verify import verify
 from mistral7b.config import ModelConfig
@@ -137,7 +137,7 @@ def test_shards_with_an_index_are_read(tmp_path: Path) -> None:
     (folder / NAME).unlink()
     placed = {name: f"quantized-{i % 2 + 1:05}-of-00002.safetensors" for i, name in enumerate(tensors)}
     for file in set(placed.values()):
-        save_file({name: tensors[name] for name in placed if placed[name] == file}, folder / file, {LAYOUT_KEY: "1"})
+        save_file({name: tensors[name] for name in placed if placed[name] == file}, folder / file, {LAYOUT_KEY: LAYOUT})
     (folder / f"{NAME}.index.json").write_text(json.dumps({"weight_map": placed}))
     assert folders.hashes(folder) == expected
 
@@ -187,7 +187,7 @@ def test_damage_is_one_line(tmp_path: Path, kind: str) -> None:
     folder = written(tmp_path / "m")
     held = folders.load(folder / NAME)
     harm(held)
-    save_file(held, folder / NAME, {LAYOUT_KEY: "1"})
+    save_file(held, folder / NAME, {LAYOUT_KEY: LAYOUT})
     with pytest.raises(CheckpointError) as caught, open_source(open_checkpoint(folder)):
         pass
     assert said in str(caught.value)
@@ -195,11 +195,11 @@ def test_damage_is_one_line(tmp_path: Path, kind: str) -> None:
     assert not verify(folder).ok
 
 
-def test_a_layout_of_the_future_and_a_file_cut_short(tmp_path: Path) -> None:
+def test_another_layout_and_a_file_cut_short(tmp_path: Path) -> None:
     folder = written(tmp_path / "m")
     held = folders.load(folder / NAME)
-    save_file(held, folder / NAME, {LAYOUT_KEY: "2"})
-    with pytest.raises(CheckpointError, match="packed in layout '2', this program reads '1'"):
+    save_file(held, folder / NAME, {LAYOUT_KEY: "1"})
+    with pytest.raises(CheckpointError, match="packed in layout '1', this program reads '2'"):
         open_checkpoint(folder)
     save_file(held, folder / NAME)
     with pytest.raises(CheckpointError, match="packed in layout None"):
@@ -216,7 +216,7 @@ def test_scales_that_are_not_finite_are_found(tmp_path: Path) -> None:
     folder = written(tmp_path / "m")
     held = folders.load(folder / NAME)
     held[f"{WQ}.scales"][3] = float("nan")
-    save_file(held, folder / NAME, {LAYOUT_KEY: "1"})
+    save_file(held, folder / NAME, {LAYOUT_KEY: LAYOUT})
     (check,) = [check for check in verify(folder).checks if check.name == "finite"]
     assert check.status == "fail"
     assert check.detail.startswith(f"{WQ} holds")

@@ -1,4 +1,4 @@
-"""Whole layers in one call: the bits of their single steps, whatever the weights are stored as."""
+"""All layers in one call: the bits of their single steps, whatever the weights are stored as."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mistral7b.kernels.native_room import NativeKernels, instruction_sets
 from mistral7b.model.batch import Span, TokenBatch
-from mistral7b.model.fused import FusedBlock, fuse
+from mistral7b.model.fused import FusedLayers, fuse
 from mistral7b.model.transformer import Transformer
 from mistral7b.quant.formats import FormatName
 from mistral7b.quant.linear import insert
@@ -36,7 +36,7 @@ def made(dtype: torch.dtype, packed: FormatName | None, *, fused: bool, threads:
     model.eval().requires_grad_(False)
     if fused:
         fuse(model)
-        assert all(isinstance(layer, FusedBlock) for layer in model.layers)
+        assert isinstance(model.layers, FusedLayers)
     return model
 
 
@@ -71,4 +71,4 @@ def test_names_and_the_forward_without_a_cache_stay() -> None:
 def test_other_kernels_are_left_alone() -> None:
     model = network(CONFIG)
     fuse(model)
-    assert not any(isinstance(layer, FusedBlock) for layer in model.layers)
+    assert not isinstance(model.layers, FusedLayers)

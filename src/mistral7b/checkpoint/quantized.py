@@ -21,7 +21,7 @@ from mistral7b.quant.formats import BY_BLOCK_BYTES, PackedFormat, blocks_shape, 
 from mistral7b.quant.matrix import PackedMatrix
 
 SINGLE, INDEX = "quantized.safetensors", "quantized.safetensors.index.json"
-LAYOUT_KEY, LAYOUT = "mistral7b.packed", "1"  # in the metadata of each file: how the bytes of a block stand
+LAYOUT_KEY, LAYOUT = "mistral7b.packed", "2"  # in the metadata of each file: how the bytes of a block stand
 BLOCKS, SCALES = ".blocks", ".scales"
 
 

@@ -13,7 +13,6 @@ from mistral7b.variants import VARIANTS
 if TYPE_CHECKING:
     from mistral7b.api import LLM
     from mistral7b.checkpoint.folder import Checkpoint
-    from mistral7b.kernels.interface import Kernels
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,11 @@ def find_model(model: str) -> Path:
 _ONE_THREAD_BELOW = 100_000_000
 
 
-def settle_threads(n_params: int, kernels: Kernels | None = None) -> None:
-    """Let torch compute a small model on one thread, and what it still does beside native kernels, which have their own."""
+def settle_threads(n_params: int) -> None:
+    """Let torch compute a small model on one thread."""
     import torch
 
-    from mistral7b.kernels.native_room import NativeKernels
-
-    if n_params < _ONE_THREAD_BELOW or isinstance(kernels, NativeKernels):
+    if n_params < _ONE_THREAD_BELOW:
         torch.set_num_threads(1)
 
 
@@ -95,7 +92,7 @@ def open_model(
             path, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant,
             force=force, progress=loaded,
         )  # fmt: skip
-    settle_threads(llm.checkpoint.config.n_params, llm.model.kernels)
+    settle_threads(llm.checkpoint.config.n_params)
     found = llm.checkpoint.variant
     opened = Opened(llm, model, time.perf_counter() - started, variant or (found.name if found else None))
     if not quiet:

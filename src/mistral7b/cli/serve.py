@@ -151,7 +151,7 @@ def load(settings: Settings) -> LLM:
         speculative=asked.num_speculative_tokens > 0, num_speculative_tokens=max(1, asked.num_speculative_tokens),
         variant=asked.variant, force=asked.force,
     )  # fmt: skip
-    settle_threads(llm.checkpoint.config.n_params, llm.model.kernels)
+    settle_threads(llm.checkpoint.config.n_params)
     return llm
 
 

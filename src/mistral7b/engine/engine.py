@@ -15,6 +15,7 @@ from mistral7b.engine.sampler import Counts, report
 from mistral7b.engine.scheduler import Scheduler
 from mistral7b.engine.stats import EngineStats
 from mistral7b.engine.turn import Turn, forced_ids
+from mistral7b.kernels.native_room import undisturbed
 from mistral7b.model import snapshot
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.pages import PagePool, PageRing, ring_slots
@@ -93,6 +94,10 @@ class Engine:
         A forward that raises has committed nothing: the step can be taken again. What goes wrong with one request's token
         ends that request alone.
         """
+        with undisturbed(self.model.kernels):
+            return self._step()
+
+    def _step(self) -> list[Request]:
         turns = self._turns()
         if not turns:
             return []

@@ -23,9 +23,9 @@ class Room:
     def swiglu(self, gate: _Matrix, up: _Matrix, out: _Matrix) -> None: ...
     def write(self, x: _Matrix, pages: _Pages, slots: int) -> None: ...
     def attention(self, q: _Matrix, out: _Matrix, k: _Pages, v: _Pages, sequences: _Sequences, window: int) -> None: ...
-    def layer(
+    def layers(
         self,
-        layer: Layer,
+        layers: list[Layer],
         x: _Matrix,
         angles: tuple[int, int],
         slots: int,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from mistral7b.kernels.tiles import QueryTiles
 from mistral7b.kernels.torch_room import TorchKernels
 
 if TYPE_CHECKING:
-    from mistral7b.kernels.interface import PackedWeight
+    from mistral7b.kernels.interface import Kernels, PackedWeight
 
 try:
     from mistral7b.kernels import _native
@@ -163,24 +165,45 @@ class NativeKernels(TorchKernels):
         return out
 
     def bind_layer(self, weights: LayerWeights) -> _native.Layer | None:
-        """A layer for `run_layer`; None where some weight is of a type that C++ does not compute with."""
+        """A layer for `run_layers`; None where some weight is of a type that C++ does not compute with."""
         matrices = [_weight(each) for each in weights.matrices]
         found = [each for each in matrices if each is not None]
         if len(found) < len(matrices) or not (_served(weights.attention_norm) and _served(weights.ffn_norm)):
             return None
         return _native.Layer(found, weights.attention_norm.data_ptr(), weights.ffn_norm.data_ptr(), weights.eps)
 
-    def run_layer(
-        self, layer: _native.Layer, x: Tensor, cos: Tensor, sin: Tensor, slots: Tensor, k: Pages, v: Pages, plan: object
+    def run_layers(
+        self, layers: list[_native.Layer], x: Tensor, cos: Tensor, sin: Tensor, slots: Tensor, k: Pages, v: Pages, plan: object
     ) -> Tensor:
-        """x `[T, dim]` after a whole layer, keys and values written to `slots` of the pages: the bits of its single steps."""
+        """x `[T, dim]` after all layers, keys and values written to `slots` of their pages: the bits of the single steps.
+
+        `k` and `v` hold as many pages for each layer, those of the first before those of the second.
+        """
         assert isinstance(plan, Sequences), "a plan of this room"
         out = x.clone(memory_format=torch.contiguous_format)
-        self._room.layer(
-            layer, _matrix(out), (cos.data_ptr(), sin.data_ptr()), slots.data_ptr(), _pages(k), _pages(v), plan.addresses,
+        self._room.layers(
+            layers, _matrix(out), (cos.data_ptr(), sin.data_ptr()), slots.data_ptr(), _pages(k), _pages(v), plan.addresses,
             plan.window or _NO_WINDOW,
         )  # fmt: skip
         return out
+
+
+@contextmanager
+def undisturbed(kernels: Kernels) -> Iterator[None]:
+    """Torch on one thread for as long, if `kernels` are native and have the processors.
+
+    A thread of torch's own, once it has helped, spins on for milliseconds on a processor that the kernels want: a tenth of the
+    time of a decode step (docs/numbers.md).
+    """
+    before = torch.get_num_threads()
+    if before == 1 or not isinstance(kernels, NativeKernels):
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _weight(weight: Tensor | PackedWeight) -> tuple[bool, int, int, int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
@@ -42,40 +43,37 @@ class TokenBatch:
     def __post_init__(self) -> None:
         if self.ids.device.type != "cpu":
             return
-        rows = len(self.ids)
+        rows, borders, logit_rows = len(self.ids), self.borders.tolist(), self.logit_rows.tolist()
         assert rows > 0, "a batch needs a token"
         assert self.ids.dim() == 1, "ids are flat"
         assert self.positions.shape == (rows,), "one position a token"
-        assert self.borders[0] == 0, "the first sequence begins at row 0"
-        assert self.borders[-1] == rows, "the last sequence ends with the last row"
-        assert bool((self.borders.diff() > 0).all()), "no sequence is empty"
-        inside = torch.ones(rows, dtype=torch.bool)
-        inside[self.borders[:-1]] = False
-        assert bool((self.positions.diff()[inside[1:]] == 1).all()), "positions run on within a sequence"
-        starts = self.positions[self.borders[:-1]]
-        assert bool((starts >= 0).all()), "no position is negative"
+        assert borders[0] == 0, "the first sequence begins at row 0"
+        assert borders[-1] == rows, "the last sequence ends with the last row"
+        assert all(a < b for a, b in pairwise(borders)), "no sequence is empty"
+        if rows >= len(borders):
+            leaps = (self.positions.diff() != 1).nonzero().flatten() + 1
+            assert set(leaps.tolist()) <= set(borders), "positions run on within a sequence"
+        starts = self.positions[self.borders[:-1]].tolist()
+        assert min(starts) >= 0, "no position is negative"
         if self.tables is None:
-            assert not starts.any(), "without a page table a sequence begins at position 0"
+            assert not any(starts), "without a page table a sequence begins at position 0"
         else:
             assert len(self.tables) == len(starts), "one page table a sequence"
-        assert bool(((self.logit_rows >= 0) & (self.logit_rows < rows)).all()), "logits are wanted of rows of the batch"
+        assert all(0 <= row < rows for row in logit_rows), "logits are wanted of rows of the batch"
 
     @classmethod
     def pack(cls, spans: Sequence[Span]) -> TokenBatch:
         """The spans end to end; either all have a page table or none has."""
-        lengths = torch.tensor([len(span.ids) for span in spans])
-        borders = torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
-        ids = torch.cat([torch.as_tensor(span.ids, dtype=torch.int64) for span in spans])
-        starts = torch.tensor([span.start for span in spans])
-        positions = torch.arange(len(ids)) + torch.repeat_interleave(starts - borders[:-1], lengths)
-        wanted = [
-            torch.arange(end - length if span.logits == "all" else end - (span.logits == "last"), end)
-            for span, end, length in zip(spans, borders[1:].tolist(), lengths.tolist(), strict=True)
-        ]
+        borders = list(accumulate((len(span.ids) for span in spans), initial=0))
+        ids = [id for span in spans for id in span.ids]
+        positions = [position for span in spans for position in range(span.start, span.start + len(span.ids))]
+        wanted: list[int] = []
+        for span, (begin, end) in zip(spans, pairwise(borders), strict=True):
+            wanted += range({"all": begin, "last": end - 1, "none": end}[span.logits], end)
         tables = [span.table for span in spans if span.table is not None]
         assert len(tables) in (0, len(spans)), "page tables for all sequences or for none"
         assert len({len(table) for table in tables}) <= 1, "page tables of one length"
-        return cls(ids, positions, borders, torch.tensor(tables) if tables else None, torch.cat(wanted))
+        return cls(_int64(ids), _int64(positions), _int64(borders), _int64(tables) if tables else None, _int64(wanted))
 
     def to(self, device: torch.device) -> TokenBatch:
         """The same batch on another device; lengths stay tensors."""
@@ -83,3 +81,7 @@ class TokenBatch:
             return self
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
         return replace(self, **{name: t.to(device, non_blocking=True) for name, t in named if t is not None})
+
+
+def _int64(numbers: list[int] | list[Sequence[int]]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.int64)

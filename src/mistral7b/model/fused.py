@@ -1,4 +1,4 @@
-"""Whole layers in one call, for rooms that can: applied to a finished network from outside, with the same bits."""
+"""All layers in one call, for rooms that can: applied to a finished network from outside, with the same bits."""
 
 from __future__ import annotations
 
@@ -6,40 +6,42 @@ from torch import Tensor, nn
 
 from mistral7b.kernels.interface import PackedWeight
 from mistral7b.kernels.native_room import LayerWeights, NativeKernels
-from mistral7b.model.transformer import Block, Pass, Transformer
+from mistral7b.model.transformer import Block, Layers, Pass, Transformer
 
 
-class FusedBlock(nn.Module):
-    """A Block with the modules, and the names, of the one it replaces. Without a cache it computes as that does."""
+class FusedLayers(Layers):
+    """The blocks of the Layers it replaces, with their names. Without a cache it computes as those do."""
 
-    def __init__(self, block: Block, kernels: NativeKernels) -> None:
-        super().__init__()
-        self.attention, self.feed_forward = block.attention, block.feed_forward
-        self.attention_norm, self.ffn_norm = block.attention_norm, block.ffn_norm
+    def __init__(self, blocks: Layers, kernels: NativeKernels) -> None:
+        super().__init__(blocks)
         self._kernels = kernels
-        a, f = block.attention, block.feed_forward
-        # Kept, so that the memory behind the bound layer lives as long as it.
-        self._weights = LayerWeights(
-            tuple(_weight(module) for module in (a.wq, a.wk, a.wv, a.wo, f.w1, f.w2, f.w3)), block.attention_norm.weight,
-            block.ffn_norm.weight, block.attention_norm.eps,
-        )  # fmt: skip
-        self._layer = kernels.bind_layer(self._weights)
+        # Kept, so that the memory behind the bound layers lives as long as they.
+        self._weights = [_weights(block) for block in blocks if isinstance(block, Block)]
+        bound = [kernels.bind_layer(weights) for weights in self._weights]
+        found = [layer for layer in bound if layer is not None]
+        self._bound = found if len(found) == len(blocks) else None
 
-    def forward(self, x: Tensor, plan: Pass, layer: int) -> Tensor:
-        if plan.pool is None or plan.slots is None or self._layer is None or x.requires_grad:
-            return Block.forward(self, x, plan, layer)  # type: ignore[arg-type]
-        k, v = plan.pool.layer(layer)
+    def forward(self, x: Tensor, plan: Pass) -> Tensor:
+        if plan.pool is None or plan.slots is None or self._bound is None or x.requires_grad:
+            return super().forward(x, plan)
+        k, v = plan.pool.layers()
         if not self._kernels.reads(k):
-            return Block.forward(self, x, plan, layer)  # type: ignore[arg-type]
-        return self._kernels.run_layer(self._layer, x, plan.cos, plan.sin, plan.slots, k, v, plan.queries)
+            return super().forward(x, plan)
+        return self._kernels.run_layers(self._bound, x, plan.cos, plan.sin, plan.slots, k, v, plan.queries)
 
 
 def fuse(model: Transformer) -> None:
-    """Let a network whose kernels are native compute whole layers at once. Its weights must not be replaced afterwards."""
+    """Let a network whose kernels are native compute all layers at once. Its weights must not be replaced afterwards."""
     if isinstance(model.kernels, NativeKernels):
-        for index, block in enumerate(model.layers):
-            assert isinstance(block, Block)
-            model.layers[index] = FusedBlock(block, model.kernels)
+        model.layers = FusedLayers(model.layers, model.kernels)
+
+
+def _weights(block: Block) -> LayerWeights:
+    a, f = block.attention, block.feed_forward
+    return LayerWeights(
+        tuple(_weight(module) for module in (a.wq, a.wk, a.wv, a.wo, f.w1, f.w2, f.w3)), block.attention_norm.weight,
+        block.ffn_norm.weight, block.attention_norm.eps,
+    )  # fmt: skip
 
 
 def _weight(module: nn.Module) -> Tensor | PackedWeight:

@@ -146,6 +146,13 @@ class PagePool:
             return Pages(self.k[layer]), Pages(self.v[layer])
         return Pages(self.k[layer], self.k_scales[layer]), Pages(self.v[layer], self.v_scales[layer])
 
+    def layers(self) -> tuple[Pages, Pages]:
+        """The pages of all layers, one layer's behind another's: keys, values."""
+        return tuple(  # type: ignore[return-value]
+            Pages(numbers.flatten(0, 1), None if scales is None else scales.flatten(0, 1))
+            for numbers, scales in ((self.k, self.k_scales), (self.v, self.v_scales))
+        )
+
     def slots(self, batch: TokenBatch) -> Tensor:
         """Flat slot of each token of the batch, `[T]`."""
         assert batch.tables is not None, "this batch carries no page tables"

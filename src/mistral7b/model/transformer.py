@@ -122,6 +122,15 @@ class Block(nn.Module):
         return x + self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
 
 
+class Layers(nn.ModuleList):
+    """The blocks, one after another."""
+
+    def forward(self, x: Tensor, plan: Pass) -> Tensor:
+        for index, block in enumerate(self):
+            x = block(x, plan, index)
+        return x
+
+
 class Transformer(nn.Module):
     """TokenBatch in, logits out. Parameters are named as in consolidated.safetensors (FACTS 3.4)."""
 
@@ -131,7 +140,7 @@ class Transformer(nn.Module):
         self.config = config
         self.kernels = kernels
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
-        self.layers = nn.ModuleList(Block(config, kernels) for _ in range(config.n_layers))
+        self.layers = Layers(Block(config, kernels) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps, kernels)
         self.output = Linear(config.dim, config.vocab_size, kernels)
 
@@ -149,9 +158,7 @@ class Transformer(nn.Module):
         """Final normed states `[T, dim]` of all rows. Without a pool every sequence of the batch stands alone."""
         plan = Pass.plan(batch, pool, self.config, self.kernels, self.device)
         x = self.tok_embeddings(batch.ids.to(self.device))
-        for index, layer in enumerate(self.layers):
-            x = layer(x, plan, index)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(self.layers(x, plan))  # type: ignore[no-any-return]
 
     def logits(self, states: Tensor) -> Tensor:
         """fp32 logits `[N, vocab]` of final normed `states` `[N, dim]`."""

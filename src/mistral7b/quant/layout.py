@@ -50,7 +50,8 @@ def unpack_blocks(form: PackedFormat, blocks: Tensor) -> tuple[Tensor, Tensor | 
 
 
 def _by_group(runs: Tensor) -> Tensor:
-    return runs.unflatten(-1, (GROUPS, -1))
+    groups: Tensor = runs.unflatten(-1, (GROUPS, -1))
+    return groups
 
 
 def _runs(values: Tensor) -> Tensor:
