@@ -1,4 +1,4 @@
-// Work on single rows, a handful of them a task.
+// Work on single rows, a handful of them a task where there are many.
 #include <algorithm>
 #include <stdexcept>
 
@@ -8,11 +8,12 @@ namespace m7 {
 
 namespace {
 
-constexpr int64_t kRows = 4;
+constexpr int64_t kMostRows = 4;
 
 template <class Body> void by_row(Pool &pool, int64_t rows, const Body &body) {
-    pool.run((rows + kRows - 1) / kRows, [&](int64_t task, int) {
-        for (int64_t row = task * kRows; row < std::min(rows, (task + 1) * kRows); ++row) body(row);
+    const int64_t some = std::clamp<int64_t>(rows / (4 * pool.threads()), 1, kMostRows);
+    pool.run((rows + some - 1) / some, [&](int64_t task, int) {
+        for (int64_t row = task * some; row < std::min(rows, (task + 1) * some); ++row) body(row);
     });
 }
 

@@ -63,10 +63,11 @@ def test_every_offer_does_fit_and_the_next_larger_does_not(
         length = re.search(r"max_model_len ([\d,]+)", offer)
         tokens = int(length[1].replace(",", "")) if length else max_model_len
         narrow = 2 if "bfloat16" in offer else dtype_bytes
-        assert estimate(config, dtype_bytes=narrow, max_model_len=tokens, **rest).fits
+        cached = 1 if "int8" in offer else None
+        assert estimate(config, dtype_bytes=narrow, cache_number_bytes=cached, max_model_len=tokens, **rest).fits
         if length:
             larger = min(tokens + 1024, max_model_len)
-            assert not estimate(config, dtype_bytes=narrow, max_model_len=larger, **rest).fits
+            assert not estimate(config, dtype_bytes=narrow, cache_number_bytes=cached, max_model_len=larger, **rest).fits
             assert tokens < max_model_len
 
 
@@ -80,7 +81,7 @@ def test_what_the_line_says() -> None:
     ), line
     line = advise(V02, dtype_bytes=2, max_model_len=32768, available=19 * GB, **STEP)
     assert line is not None
-    assert re.search(r"would fit: max_model_len \d\d,\d{3}$", line), line
+    assert re.search(r"would fit: max_model_len \d\d,\d{3}, or kv_dtype int8( with max_model_len \d\d,\d{3})?$", line), line
     line = advise(V02, dtype_bytes=2, max_model_len=32768, available=8 * GB, **STEP)
     assert line is not None
     assert line.endswith("no context length fits; take a machine with more memory")

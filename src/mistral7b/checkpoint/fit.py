@@ -85,6 +85,8 @@ def advise(
     if fit.fits or fit.available_bytes is None:
         return None
     offers = _offers(needs, dtype_bytes, max_model_len)
+    if (cache_number_bytes or dtype_bytes) > 1:
+        offers += _with(partial(needs, cache_number_bytes=1), "kv_dtype int8", dtype_bytes, max_model_len)
     would = f"would fit: {', or '.join(offers)}" if offers else "no context length fits; take a machine with more memory"
     return (
         f"needs {_gb(fit.needed_bytes)} (weights {_gb(fit.weights_bytes)}, cache {_gb(fit.cache_bytes)}, "
@@ -98,13 +100,17 @@ def _offers(needs: Callable[..., Fit], dtype_bytes: float, max_model_len: int) -
     if shorter := _longest(needs, dtype_bytes, max_model_len):
         offers.append(f"max_model_len {shorter:,}")
     for name, narrow in _NARROWER:
-        if narrow >= dtype_bytes:
-            continue
-        if needs(dtype_bytes=narrow, max_model_len=max_model_len).fits:
-            offers.append(f"dtype {name}")
-        elif shorter := _longest(needs, narrow, max_model_len):
-            offers.append(f"dtype {name} with max_model_len {shorter:,}")
+        if narrow < dtype_bytes:
+            offers += _with(needs, f"dtype {name}", narrow, max_model_len)
     return offers
+
+
+def _with(needs: Callable[..., Fit], what: str, dtype_bytes: float, max_model_len: int) -> list[str]:
+    """`what`, if it fits, or with it the longest context that does."""
+    if needs(dtype_bytes=dtype_bytes, max_model_len=max_model_len).fits:
+        return [what]
+    shorter = _longest(needs, dtype_bytes, max_model_len)
+    return [f"{what} with max_model_len {shorter:,}"] if shorter else []
 
 
 def _longest(needs: Callable[..., Fit], dtype_bytes: float, limit: int) -> int | None:
