@@ -139,7 +139,8 @@ class Transformer(nn.Module):
         kernels = kernels or TorchKernels()
         self.config = config
         self.kernels = kernels
-        self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
+        # A weight of its own, since torch would fill one by a path that on the meta device imports its compiler, for a second.
+        self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim, _weight=torch.empty(config.vocab_size, config.dim))
         self.layers = Layers(Block(config, kernels) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps, kernels)
         self.output = Linear(config.dim, config.vocab_size, kernels)
