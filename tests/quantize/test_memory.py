@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mistral7b.checkpoint.quantized import LAYOUT, LAYOUT_KEY
 from mistral7b.checkpoint.quantized_write import places
 from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.checkpoint.write import safetensors_header
@@ -69,7 +70,7 @@ def test_quantising_takes_less_than_4_gib_at_a_7bs_width(tmp_path: Path, sequenc
 def test_a_quantised_7b_is_mapped_and_not_read(tmp_path: Path) -> None:
     formats = Recipe().formats(V01)
     with (tmp_path / "quantized.safetensors").open("wb") as file:
-        file.write(safetensors_header(held := places(V01, formats), {"mistral7b.packed": "1"}, alignment=64))
+        file.write(safetensors_header(held := places(V01, formats), {LAYOUT_KEY: LAYOUT}, alignment=64))
         file.truncate(file.tell() + sum(place.n_bytes for place in held))
     (tmp_path / "config.json").write_text(json.dumps(V01.to_hf(max_position_embeddings=32_768, dtype="bfloat16")))
     (peak,) = run(LOAD, tmp_path)
