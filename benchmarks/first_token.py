@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+
+from cpu_report import spread
 
 from mistral7b.bench.made import network
 from mistral7b.checkpoint.aside import aside
@@ -36,7 +37,8 @@ def make(folder: Path, layers: int) -> None:
     model = network("7b", layers, "int4", NativeKernels())
     packed = {f"{name}.weight": each.packed for name, each in model.named_modules() if isinstance(each, QuantLinear)}
     formats = {name: matrix.format for name, matrix in packed.items()}
-    with aside(folder, needs=5 * 10**9, folder=True, force=False) as made:
+    needs = sum(matrix.nbytes for matrix in packed.values()) + sum(plain.nbytes for plain in model.parameters())
+    with aside(folder, needs=needs, folder=True, force=False) as made:
         write_json(made / HF, config.to_hf(max_position_embeddings=32_768, dtype="bfloat16"))
         with QuantizedWriter(made, config, formats) as writer:
             for name, matrix in packed.items():
@@ -71,13 +73,12 @@ def main() -> None:
         seconds["load_s"].append(timing["load_s"])
         seconds["first_token_s"].append(timing["first_token_s"])
         seconds["decode_tok_s"].append(run(asked.folder, asked.tokens)[1]["tokens_per_s"])
-    found = {
-        name: {"median": statistics.median(values), "least": min(values), "most": max(values)} for name, values in seconds.items()
-    }
+    found = {name: spread(values) for name, values in seconds.items()}
     if asked.json:
         print(json.dumps(found))
         return
     for name, each in found.items():
+        assert each is not None, "there was a round"
         print(f"{name:14} {each['median']:.2f} ({each['least']:.2f}, {each['most']:.2f})")
 
 

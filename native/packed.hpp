@@ -64,7 +64,7 @@ template <class Ours, class Others> M7_INLINE auto &second(Ours &s, Others &othe
     else return s[r];
 }
 
-// One row of a tile as it goes through its groups.
+// The rows of a tile on their way through their groups.
 struct TileRows {
     const int8_t *q;
     const int32_t *start;

@@ -20,6 +20,7 @@ from mistral7b.engine.request import Request
 from mistral7b.errors import ChatError, NumericError, RequestError, TokenizerError
 from mistral7b.kernels.choice import KernelsName
 from mistral7b.kernels.interface import Kernels
+from mistral7b.kernels.native_room import undisturbed
 from mistral7b.loading import (
     Loaded,
     cache_room,
@@ -200,11 +201,12 @@ class LLM:
         slots = ring_slots(config.sliding_window, chunk, DEFAULT_PAGE_TOKENS, len(ids))
         pool = PagePool(config, slots, dtype=self.engine.pool.k.dtype, device=self.model.device)
         ring, rows = PageRing(pool, slots, config.sliding_window), []
-        for start in range(0, len(ids), chunk):
-            end = min(start + chunk, len(ids))
-            ring.extend(end)
-            rows.append(self.model(TokenBatch.pack([Span(ids[start:end], start, ring.table, "all")]), pool))
-            ring.retire(end)
+        with undisturbed(self.model.kernels):
+            for start in range(0, len(ids), chunk):
+                end = min(start + chunk, len(ids))
+                ring.extend(end)
+                rows.append(self.model(TokenBatch.pack([Span(ids[start:end], start, ring.table, "all")]), pool))
+                ring.retire(end)
         return torch.cat(rows)
 
     def prepare(

@@ -84,9 +84,7 @@ def advise(
     fit = needs(dtype_bytes=dtype_bytes, max_model_len=max_model_len)
     if fit.fits or fit.available_bytes is None:
         return None
-    offers = _offers(needs, dtype_bytes, max_model_len)
-    if (cache_number_bytes or dtype_bytes) > 1:
-        offers += _with(partial(needs, cache_number_bytes=1), "kv_dtype int8", dtype_bytes, max_model_len)
+    offers = _offers(needs, dtype_bytes, cache_number_bytes or dtype_bytes, max_model_len)
     would = f"would fit: {', or '.join(offers)}" if offers else "no context length fits; take a machine with more memory"
     return (
         f"needs {_gb(fit.needed_bytes)} (weights {_gb(fit.weights_bytes)}, cache {_gb(fit.cache_bytes)}, "
@@ -94,14 +92,16 @@ def advise(
     )
 
 
-def _offers(needs: Callable[..., Fit], dtype_bytes: float, max_model_len: int) -> list[str]:
-    """What would fit: a shorter context, a narrower dtype, or both."""
+def _offers(needs: Callable[..., Fit], dtype_bytes: float, cached_bytes: float, max_model_len: int) -> list[str]:
+    """What would fit: a shorter context, a narrower dtype, a narrower cache, or one of these with a shorter context."""
     offers = []
     if shorter := _longest(needs, dtype_bytes, max_model_len):
         offers.append(f"max_model_len {shorter:,}")
     for name, narrow in _NARROWER:
         if narrow < dtype_bytes:
             offers += _with(needs, f"dtype {name}", narrow, max_model_len)
+    if cached_bytes > 1:
+        offers += _with(partial(needs, cache_number_bytes=1), "kv_dtype int8", dtype_bytes, max_model_len)
     return offers
 
 

@@ -50,7 +50,7 @@ class TokenBatch:
         assert borders[0] == 0, "the first sequence begins at row 0"
         assert borders[-1] == rows, "the last sequence ends with the last row"
         assert all(a < b for a, b in pairwise(borders)), "no sequence is empty"
-        if rows >= len(borders):
+        if rows > len(borders) - 1:  # or every sequence has one row
             leaps = (self.positions.diff() != 1).nonzero().flatten() + 1
             assert set(leaps.tolist()) <= set(borders), "positions run on within a sequence"
         starts = self.positions[self.borders[:-1]].tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -142,16 +142,16 @@ class PagePool:
 
     def layer(self, layer: int) -> tuple[Pages, Pages]:
         """The pages of one layer: keys, values."""
-        if self.k_scales is None or self.v_scales is None:
-            return Pages(self.k[layer]), Pages(self.v[layer])
-        return Pages(self.k[layer], self.k_scales[layer]), Pages(self.v[layer], self.v_scales[layer])
+        return self._pages(lambda held: held[layer])
 
     def layers(self) -> tuple[Pages, Pages]:
         """The pages of all layers, one layer's behind another's: keys, values."""
-        return tuple(  # type: ignore[return-value]
-            Pages(numbers.flatten(0, 1), None if scales is None else scales.flatten(0, 1))
-            for numbers, scales in ((self.k, self.k_scales), (self.v, self.v_scales))
-        )
+        return self._pages(lambda held: held.flatten(0, 1))
+
+    def _pages(self, of: Callable[[Tensor], Tensor]) -> tuple[Pages, Pages]:
+        if self.k_scales is None or self.v_scales is None:
+            return Pages(of(self.k)), Pages(of(self.v))
+        return Pages(of(self.k), of(self.k_scales)), Pages(of(self.v), of(self.v_scales))
 
     def slots(self, batch: TokenBatch) -> Tensor:
         """Flat slot of each token of the batch, `[T]`."""
