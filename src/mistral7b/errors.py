@@ -41,3 +41,11 @@ class NumericError(Mistral7BError):
 
 class MemoryFitError(Mistral7BError):
     """The model and its cache do not fit in the memory of the device."""
+
+
+class RecipeError(Mistral7BError):
+    """A recipe with a key or a value that is wrong; the line names file and key."""
+
+
+class DataError(Mistral7BError):
+    """Documents or token shards that are missing, damaged, or not those they are taken for."""
