@@ -92,7 +92,7 @@ def as_json(value: Any) -> Any:
     return value.as_posix() if isinstance(value, Path) else value
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc] # published without types
     """safe_load that refuses a key written twice, of which YAML's own reader keeps the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -102,7 +102,7 @@ class _Loader(yaml.SafeLoader):
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return dict(super().construct_mapping(node, deep))
 
 
 class _Set(str):
@@ -262,7 +262,7 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 def _word(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(str(choice) for choice in get_args(kind))
-    return _WORDS.get(kind) or ("a list" if get_origin(kind) in (list, tuple) else getattr(kind, "__name__", str(kind)))
+    return _WORDS.get(kind) or ("a list" if get_origin(kind) in (list, tuple) else str(getattr(kind, "__name__", kind)))
 
 
 def _said(value: Any) -> str:
