@@ -21,12 +21,13 @@ _LONGEST = 16_384
 _ROOM = 256  # tokens behind the deepest depth, and of one sequence of a batch
 _DEPTHS = 4  # rings that stay filled, beside the one at work
 _SEQUENCES = 16
+_CACHES = {"bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
 class Ours:
     """One model and one pool. The rings of depths already filled stay filled: decoding again writes over what it wrote before."""
 
-    def __init__(self, folder: Path, threads: int, chunk: int) -> None:
+    def __init__(self, folder: Path, threads: int, chunk: int, cache: torch.dtype | None) -> None:
         torch.set_num_threads(threads)
         self.model = mistral7b.load(folder).model
         self.chunk = chunk
@@ -35,7 +36,7 @@ class Ours:
         self.slots = ring_slots(self.window, chunk, DEFAULT_PAGE_TOKENS, _LONGEST + _ROOM)
         # Memory of pages that are never written is never taken.
         pages = max((1 + _DEPTHS) * self.slots, self.slots + _SEQUENCES * _ROOM // DEFAULT_PAGE_TOKENS)
-        self.pool = PagePool(config, pages, dtype=self.model.dtype)
+        self.pool = PagePool(config, pages, dtype=cache or self.model.dtype)
         self.filled: dict[int, PageRing] = {}
         self.chance = random.Random(0)
 
@@ -129,8 +130,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--states", type=Path)
     parser.add_argument("--chunk", type=int, default=2048)
+    parser.add_argument("--cache", choices=_CACHES, help="type of keys and values; the model's own without it")
     args = parser.parse_args()
-    worker = Ours(args.model, args.threads, args.chunk)
+    worker = Ours(args.model, args.threads, args.chunk, _CACHES.get(args.cache))
     serve({name: getattr(worker, name) for name in ("about", "prefill", "decode", "batch", "rows")})
 
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mistral7b.kernels.packed import _QUERY_BLOCK, packed_attention
+from mistral7b.kernels.packed import _QUERY_BLOCK, PackedPlan, packed_attention
 from tests.equivalence import oracle
 
 HEADS, KV_HEADS, CHANNELS = 4, 2, 6
@@ -26,6 +26,10 @@ def _drawn(rows: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def _positions(lengths: list[int]) -> Tensor:
     return torch.cat([torch.arange(length) for length in lengths])
+
+
+def _plan(lengths: list[int], window: int | None) -> PackedPlan:
+    return PackedPlan.of(_positions(lengths), window, torch.device("cpu"))
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], window: int | None) -> Tensor:
@@ -47,7 +51,7 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], window: int | No
 def test_values_and_gradients(lengths: list[int], window: int | None) -> None:
     rows = sum(lengths)
     ours, theirs = _drawn(rows), _drawn(rows)
-    out = packed_attention(*ours, _positions(lengths), window)
+    out = packed_attention(*ours, _plan(lengths, window))
     expected = _dense(*theirs, lengths, window)
     pull = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     out.backward(pull)
@@ -64,7 +68,7 @@ def test_no_gradient_crosses_a_border_or_the_window(window: int | None, probe: i
     """Pull at one row: exactly the keys and values it sees feel it, and only its own query."""
     lengths = [40, 110, 50]
     q, k, v = _drawn(200)
-    packed_attention(q, k, v, _positions(lengths), window)[probe].square().sum().backward()
+    packed_attention(q, k, v, _plan(lengths, window))[probe].square().sum().backward()
     start = max(border for border in (0, 40, 150) if border <= probe)
     oldest = start if window is None else max(start, probe - window + 1)
     seen = list(range(oldest, probe + 1))

@@ -51,10 +51,14 @@ class Kernels(Protocol):
     def swiglu(self, gate: Tensor, up: Tensor) -> Tensor:
         """silu(gate) * up, elementwise over `[T, hidden]`."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, window: int | None) -> Tensor:
-        """Attention of packed documents over themselves, no cache, differentiable.
+    def plan_packed(self, positions: Tensor, window: int | None, device: torch.device) -> object:
+        """What `attention` of this room wants to know of packed documents, once for all layers; `positions` `[T]`, int64 on
+        the CPU, restart at 0 with each document, `device` is that of the queries."""
 
-        q `[T, H, D]`, k and v `[T, G, D]`; positions `[T]` restart at 0 with each document. Returns `[T, H, D]`.
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, plan: object) -> Tensor:
+        """Attention of packed documents over themselves, no cache, differentiable; `plan` is from `plan_packed`.
+
+        q `[T, H, D]`, k and v `[T, G, D]`. Returns `[T, H, D]`.
         """
 
     def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:

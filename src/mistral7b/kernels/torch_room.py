@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mistral7b.kernels.cache import Pages, quantized
 from mistral7b.kernels.interface import PackedWeight, visible
-from mistral7b.kernels.packed import packed_attention
+from mistral7b.kernels.packed import PackedPlan, packed_attention
 from mistral7b.kernels.tiles import PRODUCT_QUERIES, QueryTiles
 
 # A finite stand-in for minus infinity: exp(masked - running maximum) is 0 and never NaN while a row has seen no key.
@@ -57,8 +57,12 @@ class TorchKernels:
         wide = gate.float()
         return (wide / (1 + torch.exp(-wide)) * up.float()).type_as(up)
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, window: int | None) -> Tensor:
-        return packed_attention(q, k, v, positions, window)
+    def plan_packed(self, positions: Tensor, window: int | None, device: torch.device) -> object:
+        return PackedPlan.of(positions, window, device)
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, plan: object) -> Tensor:
+        assert isinstance(plan, PackedPlan), "a plan of this room"
+        return packed_attention(q, k, v, plan)
 
     def write(self, x: Tensor, pages: Pages, slots: Tensor) -> None:
         if pages.scales is None:

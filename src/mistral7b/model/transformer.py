@@ -21,8 +21,6 @@ class Pass:
 
     cos: Tensor
     sin: Tensor
-    positions: Tensor
-    window: int | None
     pool: PagePool | None
     slots: Tensor | None
     queries: object  # what the kernels made of the batch
@@ -31,13 +29,15 @@ class Pass:
     def plan(cls, batch: TokenBatch, pool: PagePool | None, config: ModelConfig, kernels: Kernels, device: torch.device) -> Pass:
         """Plan a forward of `batch` (on the CPU) for a model on `device`."""
         window, slots, queries = config.sliding_window, None, None
-        if pool is not None:
+        if pool is None:
+            queries = kernels.plan_packed(batch.positions.cpu(), window, device)
+        else:
             assert batch.tables is not None, "a cache needs page tables"
             slots = pool.slots(batch).to(device)
             queries = kernels.plan(batch.positions, batch.borders, batch.tables, pool.page_tokens, window, device)
         positions = batch.positions.to(device)
         cos, sin = rotations(positions, config.head_dim, config.rope_theta)
-        return cls(cos, sin, positions, window, pool, slots, queries)
+        return cls(cos, sin, pool, slots, queries)
 
 
 class Linear(nn.Module):
@@ -82,7 +82,7 @@ class Attention(nn.Module):
         q, k, v = (w(x).unflatten(-1, (-1, self.head_dim)) for w in (self.wq, self.wk, self.wv))
         q, k = (self.kernels.rope(heads, plan.cos, plan.sin) for heads in (q, k))
         if plan.pool is None:
-            out = self.kernels.attention(q, k, v, plan.positions, plan.window)
+            out = self.kernels.attention(q, k, v, plan.queries)
         else:
             assert plan.slots is not None
             keys, values = plan.pool.layer(layer)

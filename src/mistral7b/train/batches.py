@@ -1,0 +1,67 @@
+"""Rows of token shards as the batches of a step: which rows a rank takes, and when."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mistral7b.data.pack import Mixture, Row
+from mistral7b.errors import RecipeError
+from mistral7b.model.batch import TokenBatch
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """One forward of one rank: the batch, targets `[T]`, and how many of them there are."""
+
+    batch: TokenBatch
+    targets: Tensor
+    wanted: int
+
+
+class Course:
+    """The mixtures of a run's stages, one after another, as one sequence of rows: row i is a function of i alone."""
+
+    def __init__(self, stages: Sequence[Mixture]) -> None:
+        self.stages = stages
+        self.ends = list(accumulate(stage.rows for stage in stages))
+
+    @property
+    def rows(self) -> int:
+        return self.ends[-1]
+
+    def row(self, index: int) -> Row:
+        stage = bisect_right(self.ends, index)
+        return self.stages[stage].row(index - (self.ends[stage] - self.stages[stage].rows))
+
+    def steps(self, rows: int) -> int:
+        """Whole steps of so many rows; raises RecipeError if there is none."""
+        if self.rows < rows:
+            raise RecipeError(f"the shards give {self.rows:,} rows and a step takes {rows:,}; lower batch_tokens or raise epochs")
+        return self.rows // rows
+
+    def micro_batches(self, step: int, rows: int, at_once: int, rank: int, ranks: int) -> Iterator[MicroBatch]:
+        """What rank `rank` of `ranks` computes in `step`: every `ranks`-th of its rows, `at_once` in a forward.
+
+        The same rows whatever the number of ranks, so that a run may go on with another.
+        """
+        mine = range(step * rows + rank, (step + 1) * rows, ranks)
+        for start in range(0, len(mine), at_once):
+            yield micro_batch([self.row(i) for i in mine[start : start + at_once]])
+
+
+def micro_batch(rows: Sequence[Row]) -> MicroBatch:
+    """Rows end to end; the documents in them, and the rows, are sequences that do not see each other."""
+    offsets = list(accumulate((len(row.ids) for row in rows), initial=0))
+    borders = np.concatenate([row.borders[:-1] + offset for row, offset in zip(rows, offsets[:-1], strict=True)])
+    edges = torch.from_numpy(np.append(borders, offsets[-1]).astype(np.int64))
+    ids, targets = (torch.from_numpy(np.concatenate([getattr(row, name) for row in rows])) for name in ("ids", "targets"))
+    positions = torch.arange(len(ids)) - torch.repeat_interleave(edges[:-1], edges.diff())
+    none = torch.empty(0, dtype=torch.int64)
+    return MicroBatch(TokenBatch(ids, positions, edges, None, none), targets, int((targets >= 0).sum()))

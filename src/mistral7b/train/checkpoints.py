@@ -1,0 +1,204 @@
+"""Checkpoints of a run: written in the background, whole or not at all, and found again after a kill at any moment.
+
+    checkpoints/step-00000500/
+      __0_0.distcp ...   the ranks' parts, as torch.distributed.checkpoint writes them; .metadata says what is where
+      checkpoint.json    written last: the run's facts, and size and sha256 of every file above
+
+Reading one unpickles what these files hold; so it happens only after their hashes were found right, and only in the folder
+that a run of one's own wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+
+from mistral7b.checkpoint.digest import sha256_of
+from mistral7b.errors import CheckpointError
+from mistral7b.train.ranks import Ranks
+from mistral7b.train.recipe import Keep
+
+FACTS = "checkpoint.json"
+_NAME = re.compile(r"step-(\d{8,})")
+_PARTIAL = ".partial"
+
+
+class Checkpoints:
+    """The checkpoints in `folder`. All ranks call every method, in the same order."""
+
+    def __init__(self, folder: Path, keep: Keep, ranks: Ranks) -> None:
+        self.folder = folder
+        self.keep = keep
+        self.ranks = ranks
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+        # A group of its own: the thread's collectives must not meet those of the step.
+        self._group = dist.new_group(backend="gloo") if ranks.world > 1 else None
+        if ranks.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob(f"*{_PARTIAL}"):
+                shutil.rmtree(left)
+        ranks.wait()
+
+    def save(self, step: int, model: nn.Module, optims: Sequence[torch.optim.Optimizer], facts: dict[str, Any]) -> None:
+        """Takes a copy of the state and returns; a thread writes it. Waits for the one before, and raises its error."""
+        self.wait()
+        stager = DefaultStager(StagingOptions(False, False, False, False))
+        held = stager.stage(_state(model, optims, self.ranks))
+        self._writing = self._thread.submit(self._write, step, held, facts)
+        stager.close()
+
+    def wait(self) -> None:
+        """Until the last one is on disk. Raises CheckpointError if it could not be written; older ones are whole."""
+        writing, self._writing = self._writing, None
+        failed = None
+        if writing is not None:
+            try:
+                writing.result()
+            except Exception as error:  # noqa: BLE001 torch wraps what the disk says
+                failed = error
+        if self.ranks.agreed(failed is not None):
+            raise CheckpointError(f"{self.folder}: a checkpoint was not written ({_reason(failed)}); those before it are whole")
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def steps(self) -> list[int]:
+        """Steps of the whole checkpoints, newest first; no hash is looked at."""
+        return sorted((step for step, _ in _whole(self.folder)), reverse=True)
+
+    def load_newest(self, model: nn.Module, optims: Sequence[torch.optim.Optimizer]) -> dict[str, Any] | None:
+        """Puts the newest checkpoint whose files are as they were written in place, and returns its facts; None if there is
+        none. Warns of each that is not; raises CheckpointError if there are some and none is sound."""
+        steps = self.steps()
+        for step in steps:
+            path = self.folder / f"step-{step:08d}"
+            wrong = self._wrong(path)
+            if self.ranks.agreed(wrong is not None):
+                warnings.warn(f"{path.name} is damaged ({wrong or 'another rank says so'}); going back to one before", stacklevel=2)
+                continue
+            self._load(path, model, optims)
+            return _facts(path)
+        if steps:
+            raise CheckpointError(f"{self.folder}: none of {len(steps)} checkpoints is sound; restore one, or take another run folder")
+        return None
+
+    def _load(self, path: Path, model: nn.Module, optims: Sequence[torch.optim.Optimizer]) -> None:
+        reader = dcp.FileSystemReader(path)
+        held = reader.read_metadata().state_dict_metadata
+        state = _state(model, optims, self.ranks)
+        state = {key: value for key, value in state.items() if not key.startswith("rng") or key in held}
+        dcp.load(state, storage_reader=reader, no_dist=self.ranks.world == 1)
+        set_state_dict(model, list(optims), model_state_dict=state["model"], optim_state_dict=state["optim"])
+        if (key := _rng_key(self.ranks)) in state:
+            torch.set_rng_state(state[key])
+
+    def _write(self, step: int, held: dict[str, Any], facts: dict[str, Any]) -> None:
+        target = self.folder / f"step-{step:08d}"
+        made = self.folder / (target.name + _PARTIAL)
+        try:
+            writer = dcp.FileSystemWriter(made, single_file_per_rank=True, sync_files=True, overwrite=True)
+            dcp.save(held, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
+            if self.ranks.first:
+                files = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(made.iterdir())}
+                _durable(made / FACTS, json.dumps(facts | {"files": files}, indent=1))
+                if target.exists():
+                    shutil.rmtree(target)
+                made.rename(target)
+                _sync(self.folder)
+                self._retire()
+        except BaseException:
+            if self.ranks.first:
+                shutil.rmtree(made, ignore_errors=True)
+            raise
+
+    def _retire(self) -> None:
+        """Removes those that are neither new nor to be kept; renamed first, so that none is ever half there."""
+        steps = self.steps()
+        for step in steps[self.keep.newest :]:
+            if self.keep.forever is None or step % self.keep.forever:
+                old = self.folder / f"step-{step:08d}"
+                gone = old.rename(old.with_name(old.name + _PARTIAL))
+                shutil.rmtree(gone)
+
+    def _wrong(self, path: Path) -> str | None:
+        """What is wrong with this rank's share of the files."""
+        try:
+            files = list(_facts(path)["files"].items())
+            for name, stated in files[self.ranks.rank :: self.ranks.world]:
+                if (path / name).stat().st_size != stated["size"] or sha256_of(path / name) != stated["sha256"]:
+                    return f"{name} is changed"
+        except FileNotFoundError as error:
+            return f"{Path(error.filename).name} is missing"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return str(error)
+        return None
+
+
+def _state(model: nn.Module, optims: Sequence[torch.optim.Optimizer], ranks: Ranks) -> dict[str, Any]:
+    held, optim = get_state_dict(model, list(optims))
+    return {"model": held, "optim": optim, _rng_key(ranks): torch.get_rng_state()}
+
+
+def _rng_key(ranks: Ranks) -> str:
+    return f"rng.{ranks.rank}"
+
+
+def _whole(folder: Path) -> Iterator[tuple[int, Path]]:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if (match := _NAME.fullmatch(path.name)) and (path / FACTS).is_file():
+            yield int(match[1]), path
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    found = json.loads((path / FACTS).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{FACTS} holds no object")
+    return found
+
+
+def _durable(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: BaseException | None) -> str:
+    """The innermost cause in a few words."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return " ".join(str(causes[-1]).split())[:200] if causes else "another rank says so"
+
+
+def _causes(error: BaseException | None) -> Iterable[BaseException]:
+    while error is not None:
+        yield error
+        held = getattr(error, "failures", None)  # torch's CheckpointException: {rank: (error, traceback)}
+        inner = next(iter(held.values()))[0] if held else None
+        error = inner or error.__cause__ or error.__context__

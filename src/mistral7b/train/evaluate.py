@@ -1,0 +1,80 @@
+"""What a run measures of itself: held-out bits per byte by source, and how it continues a few prompts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mistral7b.data.pack import Mixture
+from mistral7b.data.shards import Shards
+from mistral7b.model.batch import Span, TokenBatch
+from mistral7b.tokens.tokenizer import Tokenizer
+from mistral7b.train.batches import micro_batch
+from mistral7b.train.loss import Loss
+from mistral7b.train.ranks import Ranks
+from mistral7b.train.trainee import Trainee
+
+HELD_OUT = "held-out"
+
+
+def byte_lengths(tokenizer: Tokenizer) -> Tensor:
+    """UTF-8 bytes that each id contributes to a text, `[V]`."""
+    return torch.tensor([len(tokenizer.piece_bytes(id)) for id in range(tokenizer.vocab_size)])
+
+
+def held_out(shards: Shards, length: int) -> dict[str, Mixture]:
+    """The held-out rows of each source that has one row at least, in an order of its own."""
+    mixtures = {source: Mixture(shards, HELD_OUT, {source: 1.0}, length, 0) for source in shards.sources}
+    return {source: mixture for source, mixture in mixtures.items() if mixture.rows}
+
+
+@torch.no_grad()
+def bits_per_byte(
+    trainee: Trainee, sources: dict[str, Mixture], lengths: Tensor, ranks: Ranks, *, tokens: int | None, at_once: int
+) -> dict[str, float]:
+    """Bits of all next tokens, the ends of documents included, over the UTF-8 bytes of the text they are; for each source
+    over at most `tokens` tokens (None: all), `at_once` rows in a forward. The ranks share the rows."""
+    found = {}
+    for source, mixture in sources.items():
+        rows = mixture.rows if tokens is None else min(mixture.rows, max(1, tokens // mixture.length))
+        sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
+        # Every rank makes as many forwards, since sharded weights are gathered together; a row too many counts nothing.
+        each = -(-rows // ranks.data_ranks)
+        mine = [i * ranks.data_ranks + ranks.data_rank for i in range(each)]
+        for start in range(0, each, at_once):
+            part = mine[start : start + at_once]
+            batch, targets, _ = vars(micro_batch([mixture.row(min(i, rows - 1)) for i in part])).values()
+            spare = torch.repeat_interleave(torch.tensor([i >= rows for i in part]), mixture.length)
+            targets = targets.masked_fill(spare, -100)
+            loss = trainee(batch, targets)
+            assert isinstance(loss, Loss)
+            sums += torch.stack((loss.nll.double(), lengths[targets[targets >= 0]].sum().double().to(ranks.device)))
+        nats, size = ranks.sum(sums).tolist()
+        found[source] = nats / math.log(2) / max(size, 1)
+    return found
+
+
+@torch.no_grad()
+def continuations(trainee: Trainee, tokenizer: Tokenizer, prompts: Sequence[str], tokens: int) -> list[str]:
+    """Each prompt's greedy continuation of at most `tokens` tokens; all is computed anew each time, with no cache, so that it
+    runs on weights in shards too. Every rank gets the same."""
+    sequences = [tokenizer.encode(prompt, bos=True) for prompt in prompts]
+    begun = [len(ids) for ids in sequences]
+    running = set(range(len(sequences)))
+    for _ in range(tokens if sequences else 0):
+        order = sorted(running)
+        logits = trainee(TokenBatch.pack([Span(sequences[i], 0, None, "last") for i in order]))
+        assert isinstance(logits, Tensor)
+        for i, id in zip(order, logits.argmax(-1).tolist(), strict=True):
+            if id == tokenizer.eos_id:
+                running.discard(i)
+            else:
+                sequences[i].append(id)
+        if not running:
+            break
+    return [
+        tokenizer.decode(ids).removeprefix(tokenizer.decode(ids[:n])) for ids, n in zip(sequences, begun, strict=True)
+    ]

@@ -1,0 +1,109 @@
+"""What a run leaves to look at: metrics.jsonl, TensorBoard events and a picture of its curves."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+METRICS, PICTURE, EVENTS = "metrics.jsonl", "loss.png", "tensorboard"
+_SMOOTH = 0.95
+
+
+class Journal:
+    """The files of `run`, as of `step`: lines of later steps, which a kill left behind, are taken away, so that a resumed
+    run's curve has each step once."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.run = run
+        self.path = run / METRICS
+        _cut(self.path, step)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(run / EVENTS), purge_step=step + 1)
+
+    def step(self, line: dict[str, Any]) -> None:
+        """One step's numbers; `line` has "step"."""
+        self._write(line)
+        for name, value in line.items():
+            if name != "step" and isinstance(value, int | float):
+                self._events.add_scalar(f"train/{name}", value, line["step"])
+
+    def evaluation(self, step: int, bits: dict[str, float], samples: dict[str, str]) -> None:
+        """Held-out bits per byte by source, continuations by prompt; the picture is drawn anew."""
+        self._write({"step": step, "held_out_bits_per_byte": bits, "samples": samples})
+        for source, value in bits.items():
+            self._events.add_scalar(f"bits per byte/{source}", value, step)
+        for prompt, text in samples.items():
+            self._events.add_text(prompt, f"**{prompt}**{text}", step)
+        draw(self.path, self.run / PICTURE)
+
+    def close(self) -> None:
+        self._file.close()
+        self._events.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last one that a kill cut short is left out."""
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict) and "step" in found:
+                yield found
+
+
+def draw(metrics: Path, picture: Path) -> None:
+    """Loss by step with its running mean, and held-out bits per byte of each source, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines = list(read(metrics))
+    steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    held = [(line["step"], line["held_out_bits_per_byte"]) for line in lines if "held_out_bits_per_byte" in line]
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, bits = figure.subplots(1, 2)
+    loss.plot([s for s, _ in steps], [v for _, v in steps], linewidth=0.5, alpha=0.4, color="tab:blue", label="each step")
+    loss.plot([s for s, _ in steps], _smooth([v for _, v in steps]), color="tab:blue", label="running mean")
+    loss.set(title="Loss, nats a token", xlabel="step")
+    loss.legend()
+    for source in sorted({name for _, each in held for name in each}):
+        points = [(step, each[source]) for step, each in held if source in each]
+        bits.plot(*zip(*points, strict=True), marker="o", markersize=3, label=source)
+    bits.set(title="Held-out bits per byte", xlabel="step")
+    if held:
+        bits.legend(fontsize="small")
+    for axes in (loss, bits):
+        axes.grid(alpha=0.3)
+    aside = picture.with_suffix(".partial.png")
+    figure.savefig(aside, dpi=110)
+    aside.rename(picture)
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """An exponential mean that begins unbiased."""
+    found, total, weight = [], 0.0, 0.0
+    for value in values:
+        total, weight = _SMOOTH * total + value, _SMOOTH * weight + 1
+        found.append(total / weight)
+    return found
+
+
+def _cut(path: Path, step: int) -> None:
+    kept = [json.dumps(line) for line in read(path) if line["step"] <= step]
+    aside = path.with_suffix(".partial")
+    with aside.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)

@@ -1,0 +1,99 @@
+"""Parallelism, recomputation and compilation, applied to a finished model from outside."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module, distribute_tensor
+from torch.utils.checkpoint import checkpoint
+
+from mistral7b.config import ModelConfig
+from mistral7b.errors import RecipeError
+from mistral7b.model.transformer import Transformer
+from mistral7b.train.ranks import Ranks
+from mistral7b.train.recipe import Parallel, Precision
+from mistral7b.train.trainee import Trainee
+
+_COLUMNS = ("attention.wq", "attention.wk", "attention.wv", "feed_forward.w1", "feed_forward.w3")
+_ROWS = ("attention.wo", "feed_forward.w2")
+
+
+def parallelise(model: Transformer, recipe: Parallel, precision: Precision, ranks: Ranks, *, z_loss: float = 0.0) -> Trainee:
+    """The model ready to train on these ranks: first split over `tensor` ranks, then recomputing, compiled, and sharded
+    (FSDP2) over `shard` ranks within each of `replicate` groups. Works on the meta device too.
+
+    Raises RecipeError for a model that cannot be divided so.
+    """
+    if ranks.tensor is not None:
+        _check(model.config, ranks.tensor.size())
+        _split(model, ranks.tensor)
+    for block in model.layers:
+        if recipe.recompute:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+        if recipe.compile:
+            block.compile()
+    trainee = Trainee(model, z_loss=z_loss, tensor_group=ranks.tensor_group)
+    if ranks.mesh is not None:
+        narrow = torch.bfloat16 if precision == "bf16" else None
+        policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32)
+        # One dimension of size 1 would still cost its collectives.
+        names = ("replicate", "shard") if ranks.mesh["replicate"].size() > 1 else ("shard",)
+        for block in model.layers:
+            fully_shard(block, mesh=ranks.mesh[names], mp_policy=policy)
+        fully_shard(trainee, mesh=ranks.mesh[names], mp_policy=policy)
+    return trainee
+
+
+def synchronise(trainee: Trainee, wanted: bool) -> None:
+    """Whether the next backward pass adds up gradients over the ranks: only the last of an accumulation needs to."""
+    if isinstance(trainee, FSDPModule):
+        trainee.set_requires_gradient_sync(wanted)
+
+
+def local_of(full: Tensor, like: Tensor) -> Tensor:
+    """This rank's part of a tensor that every rank holds whole, cut as `like` is; no communication."""
+    if not isinstance(like, DTensor):
+        return full
+    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None).to_local()
+
+
+def _check(config: ModelConfig, ways: int) -> None:
+    for name, number in (
+        ("n_kv_heads", config.n_kv_heads), ("hidden_dim", config.hidden_dim), ("vocab_size", config.vocab_size)
+    ):  # fmt: skip
+        if number % ways:
+            raise RecipeError(f"parallel.tensor {ways} does not divide {name} {number:,}; take a divisor")
+
+
+def _split(model: Transformer, mesh: DeviceMesh) -> None:
+    """Columns of the first matrices, rows of the second (Megatron-LM, arXiv 1909.08053, section 3); the head by vocabulary."""
+    for block in model.layers:
+        for name in _COLUMNS:
+            _sharded(block.get_submodule(name), mesh, 0)
+        for name in _ROWS:
+            _sharded(block.get_submodule(name), mesh, 1)
+    _sharded(model.output, mesh, 0, gather=True)
+
+
+def _sharded(linear: nn.Module, mesh: DeviceMesh, dim: int, *, gather: bool = False) -> None:
+    """`weight` `[out, in]` sharded along `dim`. By rows of the weight (0) the input is whole and the output this rank's part,
+    unless gathered; by columns (1) the input is this rank's part and the output is summed."""
+    given = Replicate() if dim == 0 else Shard(-1)
+    wanted = Shard(-1) if dim == 0 and not gather else Replicate()
+
+    def part(_: str, module: nn.Module, mesh: DeviceMesh) -> None:
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        module.weight = nn.Parameter(distribute_tensor(weight, mesh, [Shard(dim)], src_data_rank=None))
+
+    def take(_: nn.Module, inputs: tuple[Tensor, ...], mesh: DeviceMesh) -> tuple[Tensor, ...]:
+        return (DTensor.from_local(inputs[0], mesh, [given], run_check=False),)
+
+    def give(_: nn.Module, output: DTensor, mesh: DeviceMesh) -> Tensor:
+        return output.redistribute(mesh, [wanted]).to_local()
+
+    distribute_module(linear, mesh, part, take, give)  # type: ignore[arg-type]

@@ -1,0 +1,298 @@
+"""A pre-training run from its recipe to a model folder: begun, gone on with, ended; the same on one process and on many."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from mistral7b.config import ModelConfig
+from mistral7b.data.pack import Mixture
+from mistral7b.data.shards import Shards
+from mistral7b.errors import MismatchError, NumericError, RecipeError
+from mistral7b.kernels.torch_room import TorchKernels
+from mistral7b.model.transformer import Transformer
+from mistral7b.recipe import as_json
+from mistral7b.tokens.tokenizer import Tokenizer
+from mistral7b.train import initial
+from mistral7b.train.batches import Course
+from mistral7b.train.checkpoints import Checkpoints
+from mistral7b.train.evaluate import bits_per_byte, byte_lengths, continuations, held_out
+from mistral7b.train.export import export
+from mistral7b.train.flops import batch_flops, peak_flops
+from mistral7b.train.journal import Journal
+from mistral7b.train.loop import Norms, StepResult, training_step
+from mistral7b.train.optim import optimizers, set_rates
+from mistral7b.train.parallel import parallelise
+from mistral7b.train.ranks import Ranks, started
+from mistral7b.train.recipe import Pretrain, Stage
+from mistral7b.train.schedule import share
+from mistral7b.train.trainee import Trainee
+from mistral7b.train.watchdog import Watchdog
+
+CHECKPOINTS, MODEL = "checkpoints", "model"
+_TRAIN = "train"
+
+
+class Watcher(Protocol):
+    """Told what happens, on the first rank only."""
+
+    def note(self, line: str) -> None: ...
+
+    def step(self, line: dict[str, Any], steps: int) -> None: ...
+
+    def evaluation(self, step: int, bits: dict[str, float], samples: dict[str, str]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`step` of `steps` were done; `model` is the finished model's folder, None for a run that was stopped."""
+
+    step: int
+    steps: int
+    model: Path | None
+
+
+@dataclass
+class Progress:
+    """What a checkpoint knows beside tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    norms: Norms = None  # type: ignore[assignment] # set below
+
+    def __post_init__(self) -> None:
+        self.norms = Norms(**self.norms) if isinstance(self.norms, dict) else self.norms or Norms()
+
+
+def pretrain(recipe: Pretrain, watcher: Watcher, *, device: torch.device | None = None, until: int | None = None) -> Outcome:
+    """Trains by `recipe` from its newest checkpoint, or from the beginning; `until` ends after that step, saved.
+
+    SIGTERM and Ctrl-C save and stop. Raises RecipeError, DataError and MismatchError for what does not fit together,
+    NumericError for a loss that is not finite, CheckpointError for a disk that takes no more; what was saved stays.
+    """
+    with started(recipe.parallel, device=device, timeout=2 * recipe.hang_seconds) as ranks:
+        return _Run(recipe, ranks, watcher).go(until)
+
+
+def course(recipe: Pretrain, shards: Shards) -> Course:
+    """The rows of the run."""
+    stages = recipe.data.stages or (Stage(epochs={name: source.epochs for name, source in shards.sources.items()}),)
+    for stage in stages:
+        if unknown := sorted(stage.epochs.keys() - shards.sources.keys()):
+            raise RecipeError(f"data.stages names the source {unknown[0]!r}; the shards have {', '.join(sorted(shards.sources))}")
+    return Course([
+        Mixture(shards, _TRAIN, stage.epochs, recipe.data.length, recipe.data.seed + i) for i, stage in enumerate(stages)
+    ])  # fmt: skip
+
+
+class _Run:
+    """Everything of one run in one process."""
+
+    def __init__(self, recipe: Pretrain, ranks: Ranks, watcher: Watcher) -> None:
+        self.recipe, self.ranks, self.watcher = recipe, ranks, watcher
+        self.shards = Shards.open(recipe.data.shards, recipe.data.tokenizer)
+        self.tokenizer = Tokenizer.load(self.shards.tokenizer)
+        self.course = course(recipe, self.shards)
+        self.steps = self.course.steps(recipe.rows)
+        if recipe.rows % ranks.data_ranks:
+            raise RecipeError(f"batch_tokens give {recipe.rows} rows a step, which {ranks.data_ranks} ranks cannot share; change them")
+        self.begun = initial.origin(recipe)
+        self.config = initial.config_of(recipe, self.begun)
+        _check_vocabulary(self.config, self.shards)
+        self.trainee = build(self.config, recipe, ranks)
+        self.optims = optimizers(self.trainee.model, recipe.optimizer)
+        self.checkpoints = Checkpoints(recipe.run / CHECKPOINTS, recipe.keep, ranks)
+        self.held_out = held_out(self.shards, recipe.data.length)
+        self.lengths = byte_lengths(self.tokenizer)
+        self.peak = peak_flops(ranks.device) if ranks.first else None
+        self._saved, self._saved_at = -1, time.monotonic()
+
+    def go(self, until: int | None) -> Outcome:
+        progress = self._begin()
+        watchdog = Watchdog(self.ranks, self.recipe.hang_seconds)
+        watchdog.follow(self.trainee.model.layers)
+        journal = Journal(self.recipe.run, progress.step) if self.ranks.first else None
+        last = min(self.steps, until if until is not None else self.steps)
+        try:
+            with _asked_to_stop() as asked:
+                while progress.step < last and not self.ranks.agreed(asked()):
+                    self._step(progress, watchdog, journal)
+                self._save(progress, watchdog)
+                self.checkpoints.wait()
+            if progress.step < self.steps:
+                return Outcome(progress.step, self.steps, None)
+            return Outcome(progress.step, self.steps, self._finish(progress))
+        finally:
+            watchdog.close()
+            self.checkpoints.close()
+            if journal is not None:
+                journal.close()
+
+    def _begin(self) -> Progress:
+        facts = self.checkpoints.load_newest(self.trainee.model, self.optims)
+        if facts is None:
+            initial.fill(self.trainee.model, self.begun, self.recipe.seed)
+            self._note(f"{self.config.describe()}")
+            self._note(f"{self.steps:,} steps of {self.recipe.batch_tokens:,} tokens on {self.ranks.world} rank(s)")
+            return Progress()
+        self._check_same(facts)
+        self._saved = facts["progress"]["step"]
+        self._note(f"going on from step {facts['progress']['step']:,} of {self.steps:,}")
+        return Progress(**facts["progress"])
+
+
+    def _step(self, progress: Progress, watchdog: Watchdog, journal: Journal | None) -> None:
+        recipe, ranks = self.recipe, self.ranks
+        begun = time.monotonic()
+        watchdog.beat(f"step {progress.step + 1}: data")
+        micro_batches = list(
+            self.course.micro_batches(progress.step, recipe.rows, recipe.micro_batch_rows, ranks.data_rank, ranks.data_ranks)
+        )
+        set_rates(self.optims, rate := share(recipe.schedule, progress.step, self.steps))
+        watchdog.beat(f"step {progress.step + 1}: forward and backward")
+        try:
+            result = training_step(
+                self.trainee, micro_batches, self.optims, ranks, precision=recipe.precision, clip_at=recipe.optimizer.clip,
+                spikes=recipe.spikes, norms=progress.norms, watchdog=watchdog,
+            )  # fmt: skip
+        except NumericError as error:
+            raise NumericError(f"step {progress.step + 1}: {error}; {self._way_on()}") from None
+        seconds = time.monotonic() - begun
+        progress.step += 1
+        progress.tokens += recipe.batch_tokens
+        progress.skipped += result.skipped
+        progress.seconds += seconds
+        if journal is not None:
+            flops = sum(batch_flops(self.config, micro.batch.positions) for micro in micro_batches) * ranks.data_ranks
+            line = self._line(progress, result, rate, seconds, flops)
+            journal.step(line)
+            self.watcher.step(line, self.steps)
+        if progress.step % recipe.evaluate.every == 0 and progress.step < self.steps:
+            self._evaluate(progress, watchdog, journal)
+        if self._due(progress.step):
+            self._save(progress, watchdog)
+
+    def _line(self, progress: Progress, result: StepResult, rate: float, seconds: float, flops: float) -> dict[str, Any]:
+        line: dict[str, Any] = {
+            "step": progress.step, "tokens": progress.tokens, "loss": result.loss, "norm": result.norm,
+            "rate": rate * self.recipe.optimizer.rate, "tokens_s": self.recipe.batch_tokens / seconds,
+        }  # fmt: skip
+        if self.peak:
+            line["mfu"] = flops / seconds / (self.peak * self.ranks.world)
+        return line | ({"skipped": True} if result.skipped else {})
+
+    def _evaluate(self, progress: Progress, watchdog: Watchdog, journal: Journal | None) -> None:
+        begun = time.monotonic()
+        watchdog.beat(f"step {progress.step}: evaluation")
+        plan = self.recipe.evaluate
+        bits = self._bits(plan.tokens)
+        prompts = list(plan.prompts)
+        watchdog.beat(f"step {progress.step}: samples")
+        samples = dict(zip(prompts, continuations(self.trainee, self.tokenizer, prompts, plan.sample_tokens), strict=True))
+        progress.seconds += time.monotonic() - begun
+        if journal is not None:
+            journal.evaluation(progress.step, bits, samples)
+            self.watcher.evaluation(progress.step, bits, samples)
+
+    def _bits(self, tokens: int | None) -> dict[str, float]:
+        return bits_per_byte(
+            self.trainee, self.held_out, self.lengths, self.ranks, tokens=tokens, at_once=self.recipe.micro_batch_rows
+        )
+
+    def _due(self, step: int) -> bool:
+        keep = self.recipe.keep
+        late = keep.minutes is not None and time.monotonic() - self._saved_at > 60 * keep.minutes
+        return step % keep.every == 0 or self.ranks.agreed(late)
+
+    def _save(self, progress: Progress, watchdog: Watchdog) -> None:
+        if self._saved == progress.step:
+            return
+        watchdog.beat(f"step {progress.step}: checkpoint")
+        facts = {
+            "progress": asdict(progress),
+            "recipe": as_json(self.recipe),
+            "config": self.config.to_params(),
+            "shards_sha256": self.shards.sha256,
+        }
+        self.checkpoints.save(progress.step, self.trainee.model, self.optims, facts)
+        self._saved, self._saved_at = progress.step, time.monotonic()
+
+    def _finish(self, progress: Progress) -> Path:
+        folder = self.recipe.run / MODEL
+        self._note("measuring on all held-out text")
+        bits = self._bits(None)
+        facts = {
+            "tokens": progress.tokens,
+            "steps": progress.step,
+            "skipped_steps": progress.skipped,
+            "seconds": round(progress.seconds),
+            "held_out_bits_per_byte": bits,
+            "shards_sha256": self.shards.sha256,
+            "data_sha256": self.shards.documents_sha256,
+            "recipe": as_json(replace(self.recipe, run=Path(), data=replace(self.recipe.data, shards=Path(), tokenizer=None))),
+        }
+        export(self.trainee.model, folder, self.ranks, tokenizer=self.shards.tokenizer, context=self.recipe.data.length, facts=facts)
+        return folder
+
+    def _check_same(self, facts: dict[str, Any]) -> None:
+        """A run goes on with the same network and the same rows; the rest of a recipe may change, and is said."""
+        if facts["config"] != self.config.to_params():
+            raise MismatchError(f"{self.recipe.run} holds a run of another architecture; name another run folder")
+        if facts["shards_sha256"] != self.shards.sha256:
+            raise MismatchError(f"{self.recipe.run} was begun with other shards; give those back, or name another run folder")
+        now, then = as_json(self.recipe), facts["recipe"]
+        for name in sorted(key for key in now if now[key] != then.get(key) and key not in ("run", "parallel")):
+            self._note(f"{name} is not as it was: {then.get(name)} before, {now[name]} now")
+
+    def _way_on(self) -> str:
+        steps = self.checkpoints.steps()
+        where = f": it goes on from step {steps[0]:,}" if steps else ""
+        return f"lower optimizer.rate, {self.recipe.optimizer.rate:g}, and start again{where}"
+
+    def _note(self, line: str) -> None:
+        if self.ranks.first:
+            self.watcher.note(line)
+
+
+def build(config: ModelConfig, recipe: Pretrain, ranks: Ranks) -> Trainee:
+    """The network in memory of this rank's device, laid out for training; its weights are not set yet."""
+    with torch.device("meta"):
+        model = Transformer(config, TorchKernels(row_tile=None))
+    trainee = parallelise(model, recipe.parallel, recipe.precision, ranks, z_loss=recipe.z_loss)
+    trainee.to_empty(device=ranks.device)
+    return trainee
+
+
+def _check_vocabulary(config: ModelConfig, shards: Shards) -> None:
+    if shards.vocab_size > config.vocab_size:
+        raise MismatchError(
+            f"the shards' tokenizer has {shards.vocab_size:,} ids and the model {config.vocab_size:,}; encode the documents with "
+            "the model's tokenizer"
+        )
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or Ctrl-C came since; a second Ctrl-C ends at once."""
+    asked = False
+
+    def ask(number: int, _: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(number, before[number])
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,31 @@
+"""Trainee: the network and its loss as one module, so that sharding sees every weight used inside one forward."""
+
+from __future__ import annotations
+
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from mistral7b.model.batch import TokenBatch
+from mistral7b.model.transformer import Transformer
+from mistral7b.train.loss import Loss, next_token_loss
+
+
+class Trainee(nn.Module):
+    """`tensor_group`: the ranks that hold the head's rows in shards; None if every rank has all."""
+
+    def __init__(self, model: Transformer, *, z_loss: float = 0.0, tensor_group: dist.ProcessGroup | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.z_loss = z_loss
+        self.tensor_group = tensor_group
+
+    def forward(self, batch: TokenBatch, targets: Tensor | None = None) -> Loss | Tensor:
+        """With targets `[T]` their loss, without the logits of `batch.logit_rows`."""
+        if targets is None:
+            return self.model(batch)  # type: ignore[no-any-return]
+        head: Tensor = self.model.output.weight
+        if isinstance(head, DTensor):
+            head = head.to_local()
+        states = self.model.hidden(batch)
+        return next_token_loss(states, head, targets.to(states.device), z_loss=self.z_loss, group=self.tensor_group)
