@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = -100  # the target of a row that has none, as torch's own losses have it
-_CHUNK_BYTES = 16 << 20  # of fp32 logits at once
+CHUNK_BYTES = 16 << 20  # of fp32 logits at once
 
 
 class Loss(NamedTuple):
@@ -43,7 +43,7 @@ class _NextTokenLoss(torch.autograd.Function):
         total, nll = (torch.zeros((), dtype=torch.float32, device=states.device) for _ in range(2))
         d_states = torch.empty_like(states) if wanted else None
         d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if wanted else None
-        chunk = max(16, _CHUNK_BYTES // (4 * len(head)))
+        chunk = max(16, CHUNK_BYTES // (4 * len(head)))
         for start in range(0, len(states), chunk):
             rows, aims = states[start : start + chunk], targets[start : start + chunk]
             keep = aims >= 0

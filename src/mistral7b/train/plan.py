@@ -1,0 +1,174 @@
+"""A run planned for other machines: memory of a rank, what does not fit, time and device-hours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mistral7b.config import ModelConfig
+from mistral7b.data.shards import Shards
+from mistral7b.errors import DataError, RecipeError
+from mistral7b.kernels.torch_room import TorchKernels
+from mistral7b.model.transformer import Transformer
+from mistral7b.train import initial
+from mistral7b.train.flops import PEAKS, attention_flops, matrix_flops
+from mistral7b.train.loss import CHUNK_BYTES
+from mistral7b.train.recipe import Pretrain
+
+_GIB = 2**30
+# Memory by device, from the makers' data sheets, and what the driver, the context and the collectives keep of it.
+_MEMORY = {"h200": 141e9, "h100": 80e9, "a100": 80e9, "l40s": 48e9, "l4": 24e9, "a10": 24e9, "rtx 4090": 24e9}
+_KEPT = 2.0e9
+_USUAL_TOKENS = 10**12  # where there are no shards to count
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes are those of one rank at the fullest moment of a step; `days` and `device_hours` at the stated `mfu`."""
+
+    device: str
+    world_size: int
+    parameters: int
+    memory: dict[str, float]
+    memory_of_device: float | None
+    fits: bool | None
+    tokens: int
+    steps: int
+    tokens_s: float | None
+    mfu: float
+    days: float | None
+    device_hours: float | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> float:
+        return sum(self.memory.values())
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "bytes": self.bytes}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What a terminal shows."""
+        held = "" if self.memory_of_device is None else f" of {self.memory_of_device / _GIB:,.1f}"
+        verdict = {True: "fits", False: "does not fit", None: "memory of the device not known"}[self.fits]
+        found = [
+            ("devices", f"{self.world_size} x {self.device}"),
+            ("parameters", f"{self.parameters:,}"),
+            *((name, f"{size / _GIB:,.2f} GiB") for name, size in self.memory.items()),
+            ("memory a rank", f"{self.bytes / _GIB:,.1f}{held} GiB: {verdict}"),
+            ("tokens", f"{self.tokens:,} in {self.steps:,} steps"),
+        ]
+        if self.tokens_s is not None and self.days is not None and self.device_hours is not None:
+            found += [
+                ("tokens a second", f"{self.tokens_s:,.0f} at {self.mfu:.0%} MFU"),
+                ("time", f"{self.days:,.1f} days, {self.device_hours:,.0f} device-hours"),
+            ]
+        return found
+
+
+def make_plan(recipe: Pretrain, world_size: int, device: str, mfu: float, *, peak: float | None = None) -> Plan:
+    """What the run takes on `world_size` devices; `peak` products a second replace the data sheet's.
+
+    The network is built on the meta device, so this needs no memory. Raises RecipeError for an unknown device or a layout
+    that does not divide the world.
+    """
+    device = device.lower()
+    if device not in _MEMORY and device != "cpu":
+        raise RecipeError(f"--device {device} is not known; known are {', '.join(sorted(_MEMORY))} and cpu")
+    ways = recipe.parallel.tensor * recipe.parallel.replicate
+    if world_size % ways:
+        raise RecipeError(f"parallel: tensor x replicate is {ways}, which does not divide --world-size {world_size}")
+    config = initial.config_of(recipe, initial.origin(recipe))
+    with torch.device("meta"):
+        model = Transformer(config, TorchKernels(row_tile=None))
+    parts = memory(recipe, config, model, world_size)
+    tokens, notes = _tokens(recipe)
+    rate = peak or PEAKS.get(device)
+    keys = min(config.sliding_window or recipe.data.length, recipe.data.length)
+    mean_keys = keys - keys * (keys - 1) / (2 * recipe.data.length)  # each row one document: the most there can be
+    per_token = matrix_flops(config) + attention_flops(config, mean_keys)
+    tokens_s = None if rate is None else mfu * rate * world_size / per_token
+    held = _MEMORY.get(device)
+    needed = sum(parts.values())
+    fits = None if held is None else needed <= held
+    if held is not None and not fits:
+        notes += _advice(parts, needed - held, recipe, world_size)
+    days = None if tokens_s is None else tokens / tokens_s / 86_400
+    return Plan(
+        device, world_size, config.n_params, parts, held, fits, tokens, tokens // recipe.batch_tokens, tokens_s, mfu, days,
+        None if days is None else days * 24 * world_size, notes,
+    )  # fmt: skip
+
+
+def memory(recipe: Pretrain, config: ModelConfig, model: Transformer, world_size: int) -> dict[str, float]:
+    """Bytes by purpose, of one rank."""
+    tensor = recipe.parallel.tensor
+    shard = world_size // (tensor * recipe.parallel.replicate)
+    weights = sum(weight.numel() for weight in model.parameters())
+    inner = sum(weight.numel() for weight in model.layers.parameters() if weight.dim() == 2)
+    outer = weights - inner
+    mine = (inner / tensor + outer) / shard  # embeddings and norms are whole in each tensor rank, the head nearly
+    wide = 2 if recipe.precision == "bf16" else 4
+    moments = 8.0 * mine
+    if recipe.optimizer.name == "muon":
+        moments -= 4 * inner / tensor / shard
+    layer = inner / config.n_layers / tensor
+    gathered = 0.0 if world_size == 1 else wide * (2 * layer + outer) + 4 * layer
+    tokens = recipe.micro_batch_rows * recipe.data.length
+    return {
+        "weights, fp32": 4 * mine,
+        "gradients, fp32": 4 * mine,
+        "optimizer": moments,
+        "gathered layers": gathered,
+        "activations": activations(config, recipe, tokens) / tensor,
+        "loss": 2.0 * CHUNK_BYTES + 4 * config.vocab_size * config.dim / tensor + 4 * tokens * config.dim,
+        "context": 0.0 if recipe.precision == "fp32" and world_size == 1 else _KEPT,
+    }
+
+
+def activations(config: ModelConfig, recipe: Pretrain, tokens: int) -> float:
+    """Bytes that `tokens` tokens of a forward leave for its backward pass.
+
+    A layer keeps, in numbers a token: the residual twice, both norms' inputs in fp32 and results, q, k and v before and after
+    rotation in fp32, the attention's result, gate, up and their product. With recomputation only its input stays, and one
+    layer's share beside it.
+    """
+    narrow = 2 if recipe.precision == "bf16" else 4
+    queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    layer = tokens * (
+        4 * 2 * config.dim  # what the norms read
+        + narrow * 2 * config.dim  # what they give
+        + 4 * 2 * (queries + keys)  # halves before the rotation
+        + narrow * (queries + 2 * keys)
+        + narrow * queries
+        + narrow * 4 * config.hidden_dim
+    )
+    if recipe.parallel.recompute:
+        return float(4 * tokens * config.dim * config.n_layers + layer)
+    return float(layer * config.n_layers)
+
+
+def _tokens(recipe: Pretrain) -> tuple[int, list[str]]:
+    from mistral7b.train.pretrain import course
+
+    try:
+        return course(recipe, Shards.open(Path(recipe.data.shards))).rows * recipe.data.length, []
+    except DataError:
+        return _USUAL_TOKENS, [f"{recipe.data.shards} holds no shards yet: reckoned with {_USUAL_TOKENS:,} tokens"]
+
+
+def _advice(parts: dict[str, float], over: float, recipe: Pretrain, world_size: int) -> list[str]:
+    largest = max(parts, key=lambda name: parts[name])
+    notes = [f"over by {over / _GIB:,.1f} GiB; the largest part is {largest}, {parts[largest] / _GIB:,.1f} GiB"]
+    if largest == "activations" and not recipe.parallel.recompute:
+        notes.append("parallel.recompute: true keeps one input a layer instead")
+    elif largest == "activations" and recipe.micro_batch_rows > 1:
+        notes.append("a smaller micro_batch_rows needs less; batch_tokens stays, in more micro-batches")
+    elif recipe.parallel.replicate > 1:
+        notes.append("parallel.replicate: 1 shards over all ranks")
+    else:
+        notes.append(f"weights and optimizer shrink with --world-size; it is {world_size}")
+    return notes
