@@ -87,7 +87,14 @@ def test_the_style_bans_what_an_import_graph_cannot_see(line: str, code: str) ->
 def floor_zero() -> list[str]:
     """`mistral7b` itself and every module of floor 0."""
     tokens = sorted(path.stem for path in (ROOT / "src/mistral7b/tokens").glob("*.py") if path.stem != "__init__")
-    return ["mistral7b", "mistral7b.errors", "mistral7b.config", "mistral7b.recipe", "mistral7b.variants", *(f"mistral7b.tokens.{t}" for t in tokens)]
+    return [
+        "mistral7b",
+        "mistral7b.errors",
+        "mistral7b.config",
+        "mistral7b.recipe",
+        "mistral7b.variants",
+        *(f"mistral7b.tokens.{t}" for t in tokens),
+    ]
 
 
 def test_words_and_numbers_load_no_torch() -> None:

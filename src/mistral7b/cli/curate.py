@@ -62,7 +62,13 @@ def _show(report: dict[str, Any]) -> None:
         reasons = sorted(step["dropped"].items(), key=lambda item: -item[1]["documents"])
         why = ", ".join(f"{reason} {tally['documents']:,}" for reason, tally in reasons[:_REASONS])
         more = f", {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
-        numbers = (f"{came['documents']:,}", f"{went['documents']:,}", size(came["bytes"]), size(went["bytes"]), f"{went['tokens']:,}")
+        numbers = (
+            f"{came['documents']:,}",
+            f"{went['documents']:,}",
+            size(came["bytes"]),
+            size(went["bytes"]),
+            f"{went['tokens']:,}",
+        )
         rows.append([(step["step"], "bold"), *((number, "") for number in numbers), (why + more, "")])
     table(rows)
     print()

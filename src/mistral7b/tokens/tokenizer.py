@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -72,6 +72,14 @@ class Tokenizer:
         except RuntimeError:
             raise TokenizerError("the text holds a lone surrogate, which is not Unicode text; remove it") from None
         return [self.bos_id, *ids] if bos else ids
+
+    def encode_many(self, texts: Sequence[str], *, threads: int = 1) -> list[list[int]]:
+        """`encode` of each text, on `threads` threads; raises what it raises."""
+        try:
+            found: list[list[int]] = self._processor.encode(list(texts), num_threads=threads)
+        except RuntimeError:
+            raise TokenizerError("a text holds a lone surrogate, which is not Unicode text; remove it") from None
+        return found
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, as SentencePiece decodes them: control ids give no text, the space that encoding put before the

@@ -12,8 +12,8 @@ from mistral7b.data.curate.recipe import Code
 from mistral7b.data.curate.step import Desk, Dropped, Step, Verdict
 
 _GENERATED = re.compile(
-    r"@generated|auto-?generated|automatically generated|generated (?:by|from|with)\b|do not (?:edit|modify)(?: by hand| manually)?|"
-    r"machine[- ]generated",
+    r"@generated|auto-?generated|automatically generated|generated (?:by|from|with)\b|machine[- ]generated|"
+    r"do not (?:edit|modify)\b",
     re.IGNORECASE,
 )
 _SYMBOLS = frozenset("()[]{}<>=;_#\\/*+|&")
@@ -45,7 +45,7 @@ class CodeStep(Step):
             ("characters", n, rules.min_characters, rules.max_characters),
             ("longest line", max(lengths), None, rules.max_line_length),
             ("mean line", sum(filled) / len(filled), None, rules.max_mean_line_length),
-            ("alphanumeric share", sum(times for sign, times in counts.items() if sign.isalnum()) / max(1, n), rules.min_alphanumeric, None),
+            ("alphanumeric share", sum(map(str.isalnum, text)) / max(1, n), rules.min_alphanumeric, None),
             ("symbol share", sum(counts[sign] for sign in _SYMBOLS) / max(1, n), rules.min_symbols, None),
             ("entropy", entropy(text), rules.min_entropy, rules.max_entropy),
         )  # fmt: skip

@@ -15,11 +15,11 @@ import orjson
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
+from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.data.curate.book import Tally
-from mistral7b.data.curate.files import gzip_lines, sha256, write_json
+from mistral7b.data.curate.files import gzip_lines, write_json
 from mistral7b.data.curate.plan import Unit
 
-FORMAT = "mistral7b-documents-1"
 TRAIN, HELD_OUT = "train", "held-out"
 SPLITS = (TRAIN, HELD_OUT)
 _FIRST = ("source", "kind", "language", "licence")
@@ -76,7 +76,7 @@ class Write(PipelineStep):
         for split in files:
             path, tally = self.out / names[split], tallies[split]
             listed[names[split]] = {
-                "sha256": sha256(path),
+                "sha256": sha256_of(path),
                 "size": path.stat().st_size,
                 "documents": tally.documents,
                 "bytes": tally.bytes,

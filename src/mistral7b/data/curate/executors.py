@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import multiprocess
 from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 
-from mistral7b.data.curate.recipe import CurateRecipe
+from mistral7b.data.curate.recipe import CurateRecipe, Ray
 from mistral7b.data.curate.stages import Stage
 from mistral7b.data.curate.work import Work
 from mistral7b.errors import DataError
@@ -31,6 +32,8 @@ class Local(LocalPipelineExecutor):
     """datatrove's, with a loop of its own: it tells how far it is, keeps datatrove's log off the terminal, ends all workers at
     the first error, and leaves no process behind when it is killed (its workers end when their pipe does)."""
 
+    pipeline: list[PipelineStep]
+
     def run_stage(self, label: str, progress: Progress) -> None:
         todo = self.get_incomplete_ranks()
         done = self.tasks - len(todo)
@@ -44,7 +47,8 @@ class Local(LocalPipelineExecutor):
             pipeline = self.pipeline
             for rank in todo:
                 self.pipeline = deepcopy(pipeline)  # blocks remember what they did
-                yield _task(self, rank)
+                _task(self, rank)
+                yield
             self.pipeline = pipeline
             return
         context = multiprocess.get_context("forkserver")
@@ -108,12 +112,12 @@ def ray(recipe: CurateRecipe, made: list[Stage], work: Work) -> Any:
     """The same chain on a Ray cluster. Raises DataError without the package ray."""
     from datatrove.executor import RayPipelineExecutor
 
-    settings, last = recipe.ray, None
+    settings, last = recipe.ray or Ray(), None
     for stage in made:
         try:
             last = RayPipelineExecutor(
-                stage.pipeline, tasks=stage.tasks, workers=settings.workers if settings else -1, depends=last,
-                cpus_per_task=settings.cpus_per_task if settings else 1, mem_per_cpu_gb=settings.mem_per_cpu_gb if settings else 4,
+                stage.pipeline, tasks=stage.tasks, workers=settings.workers, depends=last,
+                cpus_per_task=settings.cpus_per_task, mem_per_cpu_gb=settings.mem_per_cpu_gb,
                 logging_dir=str(work.log(stage.name)),
             )  # fmt: skip
         except ImportError:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import orjson
 import zstandard
@@ -19,7 +18,7 @@ _LEVEL = 6  # of gzip: 9 takes twice as long for 1% less
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` to write; it reaches the disk and takes the name when the block ends well, and is gone when not."""
+    """A new file beside `path` to write; it reaches the disk and takes the name when the block ends well, or is gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -32,11 +31,6 @@ def written(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_json(path: Path, value: Any) -> None:
     with written(path) as file:
         file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -46,7 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 def gzip_lines(path: Path) -> Iterator[IO[bytes]]:
     """A .gz to write lines to, that names neither a time nor itself."""
     with written(path) as file, gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
-        yield packed
+        yield cast(IO[bytes], packed)  # a stream to write, whatever its class
 
 
 def save_documents(path: Path, documents: Iterable[Document]) -> Iterator[Document]:

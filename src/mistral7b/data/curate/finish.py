@@ -14,7 +14,7 @@ from datatrove.pipeline.base import PipelineStep
 from mistral7b import __version__
 from mistral7b.data.curate.book import Book, read_books
 from mistral7b.data.curate.decontaminate import MATCHES
-from mistral7b.data.curate.documents import FORMAT, SPLITS, gathered
+from mistral7b.data.curate.documents import SPLITS, gathered
 from mistral7b.data.curate.files import write_json, written
 from mistral7b.data.curate.mix import epochs
 from mistral7b.data.curate.page import page
@@ -22,6 +22,7 @@ from mistral7b.data.curate.plan import Unit
 from mistral7b.data.curate.recipe import CurateRecipe
 from mistral7b.data.curate.toxicity import CLASSIFIER
 from mistral7b.data.curate.work import Work
+from mistral7b.data.documents import FORMAT
 from mistral7b.errors import DataError
 
 _MATCHES_SHOWN = 50  # in the report; contamination.jsonl has them all

@@ -19,21 +19,16 @@ class LanguageStep(Step):
         self.settings = settings
         self._recogniser: Any = None
 
-    def begin(self, rank: int) -> None:  # noqa: ARG002
+    def begin(self, rank: int) -> None:
         self._recogniser = recogniser(self.settings.among)
 
     def judge(self, document: Document) -> Verdict:
-        held, sure = document.metadata, 1.0
-        stated = bool(held["language"])
-        if not stated:
+        held, keep, sure = document.metadata, self.settings.keep, 1.0
+        if not held["language"]:  # else it is stated, and believed
             held["language"], sure = self._recogniser.classify(middle(document.text, self.settings.characters))
-        if self.settings.keep is None or stated:
-            return Kept(note=held["language"]) if self.settings.keep is None or held["language"] in self.settings.keep else Dropped(
-                f"language {held['language']}"
-            )  # fmt: skip
-        if held["language"] not in self.settings.keep:
+        if keep is not None and held["language"] not in keep:
             return Dropped(f"language {held['language']}", f"probability {sure:.2f}")
-        if sure < self.settings.threshold:
+        if keep is not None and sure < self.settings.threshold:
             return Dropped("language unsure", f"{held['language']} with probability {sure:.2f}")
         return Kept(note=held["language"])
 

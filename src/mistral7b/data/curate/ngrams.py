@@ -96,7 +96,8 @@ class Index:
 
 def build(prompts: Iterable[Prompt], n: int, shortest: int) -> Index:
     """Prompts of at least n words by all their runs of n, those of `shortest` to n - 1 words whole, the rest only counted."""
-    numbers, places, too_short = WordHashes(), [], 0
+    places: list[tuple[str, int]] = []
+    numbers, too_short = WordHashes(), 0
     parts: dict[int, tuple[list[Hashes], list[NDArray[np.int32]]]] = {length: ([], []) for length in range(shortest, n + 1)}
     for prompt in prompts:
         words = plain_words(prompt.text)

@@ -25,9 +25,11 @@ svg .soft { fill: var(--soft) } svg .kept { fill: var(--kept) } svg .gone { fill
 details { border: 1px solid var(--line); border-radius: .6rem; margin: .6rem 0; padding: .5rem .9rem }
 summary { cursor: pointer; font-weight: 600 } summary span { color: var(--soft); font-weight: 400 }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1.2rem; margin: .8rem 0 } .pair > div { min-width: 0 }
-.sample { border-left: 3px solid var(--kept); background: var(--wash); padding: .5rem .8rem; margin: .5rem 0; border-radius: 0 .4rem .4rem 0 }
+.sample { border-left: 3px solid var(--kept); background: var(--wash); padding: .5rem .8rem; margin: .5rem 0;
+  border-radius: 0 .4rem .4rem 0 }
 .dropped .sample { border-color: var(--gone) } .sample small { color: var(--soft); overflow-wrap: anywhere }
-.sample pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0 0; font: 13px/1.45 ui-monospace, monospace; max-height: 16rem; overflow: auto }
+.sample pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0 0; max-height: 16rem; overflow: auto;
+  font: 13px/1.45 ui-monospace, monospace }
 @media (max-width: 46rem) { .pair { grid-template-columns: 1fr } }
 """
 _WIDTH, _ROW, _NAMES = 960, 26, 190  # of a chart, in pixels; the names' column
@@ -40,7 +42,8 @@ def page(report: dict[str, Any]) -> str:
     came = report["steps"][0]["in"]
     parts = [
         "<h1>Curation</h1>",
-        f"<p>{_n(came['documents'])} documents came in, {_n(_both(total, 'documents'))} went out; tokens are {escape(report['tokens'])}.</p>",
+        f"<p>{_n(came['documents'])} documents came in, {_n(_both(total, 'documents'))} went out; "
+        f"tokens are {escape(report['tokens'])}.</p>",
         _cards(came, total),
         "<h2>Through the steps</h2>", _funnel(report["steps"]), _steps(report["steps"]),
         "<h2>Why documents were dropped</h2>", _reasons(report["steps"]),
@@ -50,7 +53,8 @@ def page(report: dict[str, Any]) -> str:
         "<h2>Kept and dropped, side by side</h2>", *(_samples(step) for step in report["steps"]),
     ]  # fmt: skip
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Curation report</title><style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
 
@@ -73,7 +77,7 @@ def _funnel(steps: list[dict[str, Any]]) -> str:
     rows = []
     for i, step in enumerate(steps):
         y, left, gone = i * _ROW, step["out"]["bytes"], step["in"]["bytes"] - step["out"]["bytes"]
-        kept = _BARS * left / most
+        kept, lost = _BARS * left / most, _BARS * gone / most
         said = f"{_size(left)}" + (
             f"  −{_size(gone)}, {_n(step['in']['documents'] - step['out']['documents'])} documents" if gone > 0 else ""
         )
@@ -81,7 +85,7 @@ def _funnel(steps: list[dict[str, Any]]) -> str:
             f'<text x="0" y="{y + 17}">{escape(step["step"])}</text>'
             f'<rect class="base" x="{_NAMES}" y="{y + 4}" width="{_BARS}" height="{_ROW - 8}" rx="3"/>'
             f'<rect class="kept" x="{_NAMES}" y="{y + 4}" width="{kept:.1f}" height="{_ROW - 8}" rx="3"/>'
-            f'<rect class="gone" x="{_NAMES + kept:.1f}" y="{y + 4}" width="{max(0.0, _BARS * gone / most):.1f}" height="{_ROW - 8}"/>'
+            f'<rect class="gone" x="{_NAMES + kept:.1f}" y="{y + 4}" width="{max(0.0, lost):.1f}" height="{_ROW - 8}"/>'
             f'<text class="soft" x="{_NAMES + _BARS + 10}" y="{y + 17}">{escape(said)}</text>'
         )
     return _svg(rows, len(steps), "Bytes kept and dropped by each step")
@@ -95,18 +99,21 @@ def _reasons(steps: list[dict[str, Any]]) -> str:
     most = held[0][2]["documents"]
     rows = []
     for i, (step, reason, tally) in enumerate(held[:40]):
-        y, width = i * _ROW, max(1.0, _BARS * tally["documents"] / most)
-        name = f"{step}: {reason}"
+        y, width = i * _ROW, max(1.0, 0.8 * _BARS * tally["documents"] / most)
+        name, said = f"{step}: {reason}", f"{_n(tally['documents'])}, {_size(tally['bytes'])}"
         rows.append(
             f'<text x="0" y="{y + 17}">{escape(name if len(name) < 46 else name[:45] + "…")}</text>'
-            f'<rect class="gone" x="{_NAMES + 130}" y="{y + 4}" width="{width * 0.8:.1f}" height="{_ROW - 8}" rx="3"/>'
-            f'<text class="soft" x="{_NAMES + 140 + width * 0.8:.1f}" y="{y + 17}">{_n(tally["documents"])}, {_size(tally["bytes"])}</text>'
+            f'<rect class="gone" x="{_NAMES + 130}" y="{y + 4}" width="{width:.1f}" height="{_ROW - 8}" rx="3"/>'
+            f'<text class="soft" x="{_NAMES + 140 + width:.1f}" y="{y + 17}">{said}</text>'
         )
     return _svg(rows, min(40, len(held)), "Documents dropped by reason")
 
 
 def _svg(rows: list[str], n: int, title: str) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {n * _ROW + 4}" role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>{"".join(rows)}</svg>'
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {n * _ROW + 4}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(rows)}</svg>"
+    )
 
 
 def _steps(steps: list[dict[str, Any]]) -> str:
@@ -127,8 +134,9 @@ def _sources(report: dict[str, Any]) -> str:
         came, train, kept = first.get(name, {}).get("in", {"documents": 0, "bytes": 0}), held["train"], held["held-out"]
         seen = held["epochs"] * train["tokens"]
         rows.append([
-            escape(name), escape(held["kind"]), escape(held["licence"]), escape(", ".join(list(held["languages"])[:5])), _n(came["documents"]),
-            _n(train["documents"]), _size(train["bytes"]), _n(kept["documents"]), f"{held['epochs']:g}", _n(round(seen)),
+            escape(name), escape(held["kind"]), escape(held["licence"]), escape(", ".join(list(held["languages"])[:5])),
+            _n(came["documents"]), _n(train["documents"]), _size(train["bytes"]), _n(kept["documents"]), f"{held['epochs']:g}",
+            _n(round(seen)),
         ])  # fmt: skip
     head = ["source", "kind", "licence", "languages", "documents in", "train", "train bytes", "held out", "epochs", "tokens seen"]
     return _table(head, rows)
@@ -140,8 +148,8 @@ def _prepared(held: dict[str, Any]) -> list[str]:
         one = held["classifier"]
         parts += [
             "<h2>Classifier of toxic text</h2>",
-            f"<p>On {_n(one['texts'])} labelled texts it was not trained on, {_n(one['positive'])} of them toxic: precision {one['precision']:.3f}, "
-            f"recall {one['recall']:.3f}.</p>",
+            f"<p>On {_n(one['texts'])} labelled texts it was not trained on, {_n(one['positive'])} of them toxic: "
+            f"precision {one['precision']:.3f}, recall {one['recall']:.3f}.</p>",
         ]
     return parts
 
@@ -166,7 +174,8 @@ def _samples(step: dict[str, Any]) -> str:
     n_gone = sum(tally["documents"] for tally in step["dropped"].values())
     is_open = " open" if n_gone else ""
     return (
-        f"<details{is_open}><summary>{escape(step['step'])} <span>{_n(step['out']['documents'])} kept, {_n(n_gone)} dropped</span></summary>"
+        f"<details{is_open}><summary>{escape(step['step'])} "
+        f"<span>{_n(step['out']['documents'])} kept, {_n(n_gone)} dropped</span></summary>"
         f'<div class="pair"><div><h3>Kept</h3>{kept}</div><div class="dropped"><h3>Dropped</h3>{gone}</div></div></details>'
     )
 

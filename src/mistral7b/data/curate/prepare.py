@@ -33,9 +33,8 @@ class Prepare(PipelineStep):
         if (wanted := self.steps.decontaminate) is not None:
             index = build(read_prompts(wanted.prompts, wanted.keys, wanted.exclude), wanted.n, wanted.shortest)
             index.save(self.folder / PROMPTS)
-            told["prompts"] = {
-                "looked_for": len(index.places), "too_short": index.too_short, "runs": sum(len(table.runs) for table in index.tables)
-            }  # fmt: skip
+            n_runs = sum(len(table.runs) for table in index.tables)
+            told["prompts"] = {"looked_for": len(index.places), "too_short": index.too_short, "runs": n_runs}
         if self.steps.toxicity is not None and (settings := self.steps.toxicity.classifier) is not None:
             made = train(settings)
             made.save(self.folder / CLASSIFIER)

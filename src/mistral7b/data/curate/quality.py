@@ -13,14 +13,14 @@ from mistral7b.data.curate.words import WORDS
 
 
 class QualityStep(Step):
-    """One set of rules. Filters run from the cheapest; C4's, which takes out lines, comes first, so that the others see what is left."""
+    """One set of rules. C4's filter, which takes out lines, comes first: the others see what is left. Then from the cheapest."""
 
     def __init__(self, desk: Desk, name: str, settings: Quality) -> None:
         super().__init__(f"quality-{name}", desk, settings)
         self.settings = settings
         self._filters: list[tuple[str, Any]] = []
 
-    def begin(self, rank: int) -> None:  # noqa: ARG002
+    def begin(self, rank: int) -> None:
         from datatrove.pipeline.filters import (
             C4QualityFilter,
             FineWebQualityFilter,

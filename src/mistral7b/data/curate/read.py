@@ -8,7 +8,8 @@ from pathlib import Path
 
 from datatrove.data import Document
 
-from mistral7b.data.curate.files import sha256, write_json
+from mistral7b.checkpoint.digest import sha256_of
+from mistral7b.data.curate.files import write_json
 from mistral7b.data.curate.plan import Unit
 from mistral7b.data.curate.readers.raw import Bad, Found, Raw
 from mistral7b.data.curate.recipe import CurateRecipe
@@ -27,13 +28,13 @@ class Read(Step):
         self.recipe = recipe
         self.units = units
 
-    def run(self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:  # noqa: ARG002
+    def run(self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         unit = self.units[rank]
         source = self.recipe.sources[unit.source]
         self.book.page(unit.source)
         reader = importlib.import_module(f"mistral7b.data.curate.readers.{source.reader}")
         if unit.part == 0:
-            write_json(self.inputs / f"{rank:06d}.json", [[one.name, sha256(one.path)] for one in unit.inputs])
+            write_json(self.inputs / f"{rank:06d}.json", [[one.name, sha256_of(one.path)] for one in unit.inputs])
         for one in unit.inputs:
             found: Found = reader.read(one.path, one.name, source, unit.part, unit.parts)
             for raw in found:

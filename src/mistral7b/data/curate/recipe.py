@@ -1,4 +1,4 @@
-"""The recipe of a curation: what is read, which steps it goes through, and how it is mixed. Its fields are the keys of the YAML file.
+"""The recipe of a curation: what is read, which steps it goes through, how it is mixed. The fields are the keys of the file.
 
 A step that is not named does not run. Every step may be held to kinds and languages (`Scope`); a rule that is null is off.
 """
@@ -56,7 +56,7 @@ class Normalise(Scope):
 class Language(Scope):
     """The language of every text that has none stated. Code is left alone: its language is the programming language."""
 
-    kinds: list[Kind] | None = field(default_factory=lambda: ["prose", "science", "web"])
+    kinds: list[Kind] | None = field(default_factory=lambda: list[Kind](("prose", "science", "web")))
     keep: list[str] | None = None  # drop all others; null only labels
     threshold: float = 0.5  # of the recogniser's probability, below which a language that must be kept is not believed
     among: list[str] | None = None  # the languages to choose from; null is all that py3langid knows
@@ -122,7 +122,7 @@ class FineWeb:
 class Quality(Scope):
     """One set of rules for prose, by datatrove's filters; a recipe names as many sets as it has kinds and languages."""
 
-    kinds: list[Kind] | None = field(default_factory=lambda: ["prose", "web"])
+    kinds: list[Kind] | None = field(default_factory=lambda: list[Kind](("prose", "web")))
     gopher: Gopher | None = None
     repetition: Repetition | None = None
     c4: C4 | None = None
@@ -133,7 +133,7 @@ class Quality(Scope):
 class Code(Scope):
     """Rules for source code; lengths and shares as StarCoder's (Li et al. 2023, arXiv 2305.06161)."""
 
-    kinds: list[Kind] | None = field(default_factory=lambda: ["code"])
+    kinds: list[Kind] | None = field(default_factory=lambda: list[Kind](("code",)))
     min_characters: int | None = 50
     max_characters: int | None = 1_000_000
     max_line_length: int | None = 1000

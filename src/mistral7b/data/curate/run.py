@@ -15,6 +15,10 @@ from mistral7b.data.curate.work import Work, mark_of
 from mistral7b.recipe import read_raw, read_recipe
 
 
+def silent(done: int, total: int, label: str = "") -> None:
+    """No progress shown."""
+
+
 def curate(
     recipe: Path,
     out: Path,
@@ -22,7 +26,7 @@ def curate(
     workers: int | None = None,
     variables: dict[str, str] | None = None,
     force: bool = False,
-    progress: Progress = lambda done, total, label="": None,
+    progress: Progress = silent,
 ) -> dict[str, Any] | None:
     """Run the recipe into the folder `out`, on `workers` processes (default: one a core), and return its report.
 

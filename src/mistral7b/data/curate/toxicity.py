@@ -28,7 +28,7 @@ class ToxicityStep(Step):
         self._lists: dict[str, frozenset[str]] = {}
         self._classifier: TextClassifier | None = None
 
-    def begin(self, rank: int) -> None:  # noqa: ARG002
+    def begin(self, rank: int) -> None:
         self._lists = word_lists(self.settings)
         if self.settings.classifier is not None:
             self._classifier = TextClassifier.load(self.made / CLASSIFIER)

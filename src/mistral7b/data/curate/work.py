@@ -92,7 +92,7 @@ class Work:
         left = [path for path in self.out.iterdir() if path.name != ".work"]
         if (held is not None or left) and not force:
             raise DataError(
-                f"{self.out} holds documents of another recipe, other input or another version; choose another folder, or pass --force"
+                f"{self.out} holds documents of another recipe, input or version; choose another folder, or pass --force"
             )
         for path in [*left, *(path for path in self.folder.iterdir() if path.name != "lock")]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -27,25 +27,25 @@ EXTENSIONS = sorted(LANGUAGES)
 
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([\w.+\-]+(?: (?:OR|AND|WITH) [\w.+\-]+)*)")
 _LICENCE_FILES = ("LICENSE", "LICENCE", "COPYING", "UNLICENSE")
-# The first whose phrase stands in a licence file names it; the narrower ones come before those they contain.
+# The first whose phrase (without commas) stands in a licence file names it; those whose text speaks of others come first.
 _PHRASES = (
-    ("AGPL-3.0", "gnu affero general public license"),
+    ("MPL-2.0", "mozilla public license version 2.0"),
+    ("EPL-2.0", "eclipse public license - v 2.0"),
+    ("AGPL-3.0", "gnu affero general public license version 3"),
     ("LGPL-3.0", "gnu lesser general public license version 3"),
     ("LGPL-2.1", "gnu lesser general public license version 2.1"),
     ("GPL-3.0", "gnu general public license version 3"),
     ("GPL-2.0", "gnu general public license version 2"),
     ("Apache-2.0", "apache license version 2.0"),
-    ("MPL-2.0", "mozilla public license version 2.0"),
-    ("EPL-2.0", "eclipse public license - v 2.0"),
     ("BSD-3-Clause", "neither the name of"),
     ("BSD-2-Clause", "redistributions in binary form must reproduce"),
-    ("ISC", "permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby granted, provided"),
-    ("0BSD", "permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby granted."),
-    ("MIT", "permission is hereby granted, free of charge, to any person obtaining a copy"),
+    ("ISC", "for any purpose with or without fee is hereby granted provided"),
+    ("0BSD", "for any purpose with or without fee is hereby granted."),
+    ("MIT", "permission is hereby granted free of charge to any person obtaining a copy"),
     ("CC0-1.0", "cc0 1.0 universal"),
     ("Unlicense", "this is free and unencumbered software released into the public domain"),
     ("BSL-1.0", "boost software license - version 1.0"),
-    ("Zlib", "this software is provided 'as-is', without any express or implied warranty"),
+    ("Zlib", "this software is provided 'as-is' without any express or implied warranty"),
 )  # fmt: skip
 
 
@@ -79,6 +79,5 @@ def nearest(folder: Path, depth: int) -> str | None:
 
 def named(licence: str) -> str:
     """The SPDX name of a licence's text; `unknown` if it is none of those known here."""
-    words = " ".join(licence.lower().replace(",", " , ").split()).replace(" ,", ",")
-    plain = words.replace(", ", " ") if "version" in words else words
-    return next((name for name, phrase in _PHRASES if phrase in words or phrase in plain), "unknown")
+    words = " ".join(licence.lower().replace(",", "").split())
+    return next((name for name, phrase in _PHRASES if phrase in words), "unknown")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as arrow
-import pyarrow.parquet as parquet
+import pyarrow as pa
+from pyarrow import parquet
 
 from mistral7b.data.curate.readers.jsonl import from_object
 from mistral7b.data.curate.readers.raw import Found
@@ -27,5 +27,5 @@ def read(path: Path, name: str, source: Source, part: int, parts: int) -> Found:
                     number += 1
                     if (number - 1) % parts == part:
                         yield from_object(row, f"{name}:{number}", source)
-    except (arrow.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, cast
 
 from mistral7b.errors import DataError
 
@@ -46,7 +46,7 @@ def bare_suffix(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of `path`, decompressed by its suffix. Raises DataError for a file that is cut off or damaged."""
     try:
         with _open(path) as file:
@@ -55,16 +55,16 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f"{path}: the compressed file is cut off or damaged ({error}); fetch it again") from None
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> IO[bytes]:
     suffix = path.suffix.lower()
     if suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value] # a BufferedIOBase, read only
+        return cast(IO[bytes], gzip.open(path, "rb"))  # bytes to read, whatever its class; here and below
     if suffix == ".bz2":
         import bz2
 
-        return bz2.open(path, "rb")
+        return cast(IO[bytes], bz2.open(path, "rb"))
     if suffix == ".zst":
-        return io.BufferedReader(_ZstReader(path))  # type: ignore[return-value] # the same
+        return io.BufferedReader(_ZstReader(path))
     return path.open("rb")
 
 
