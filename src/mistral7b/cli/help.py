@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 # What every page is laid out for; narrower terminals wrap sooner.
@@ -43,6 +44,19 @@ class Verbs(TyperGroup):
         self.format_commands(ctx, formatter)
         with formatter.section("Options"):
             formatter.write_dl([record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))])
+
+
+def group(help: str, *lines: str) -> typer.Typer:
+    """A verb that has verbs of its own; alone it shows its page, with `lines` as examples."""
+    app = typer.Typer(cls=Verbs, rich_markup_mode=None, invoke_without_command=True, context_settings=CONTEXT_SETTINGS,
+                      help=help, epilog=examples(*lines))  # fmt: skip
+
+    @app.callback()
+    def alone(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            print(context.get_help())
+
+    return app
 
 
 def examples(*lines: str) -> str:

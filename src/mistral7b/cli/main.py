@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from mistral7b import __version__
-from mistral7b.cli import bench, chat, generate, models, quantize, serve, verify
+from mistral7b.cli import bench, chat, curate, generate, models, quantize, serve, tokenizer, verify
 from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
 from mistral7b.cli.terminal import note, one_line
 from mistral7b.errors import Mistral7BError
@@ -31,10 +31,12 @@ for verb, epilog in (
     (models.convert, models.CONVERT_EXAMPLES),
     (quantize.quantize, quantize.EXAMPLES),
     (verify.verify, verify.EXAMPLES),
+    (curate.curate, curate.EXAMPLES),
     (models.download, models.DOWNLOAD_EXAMPLES),
     (bench.bench, bench.EXAMPLES),
 ):
     app.command(cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
+app.add_typer(tokenizer.app, name="tokenizer")
 
 
 @app.callback()

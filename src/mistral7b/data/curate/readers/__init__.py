@@ -1,0 +1,1 @@
+"""Sources of every kind as texts, one file a format."""
