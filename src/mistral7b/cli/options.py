@@ -74,6 +74,10 @@ Stop = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Only the answer: nothing about what was read or how fast.", rich_help_panel=_OUTPUT)
 ]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="The value of a ${NAME} in the recipe; may be given several times."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=_OUTPUT)]
 
 

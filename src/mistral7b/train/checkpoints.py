@@ -17,6 +17,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ class Checkpoints:
         held = reader.read_metadata().state_dict_metadata
         state = _state(model, optims, self.ranks)
         state = {key: value for key, value in state.items() if not key.startswith("rng") or key in held}
-        dcp.load(state, storage_reader=reader, no_dist=self.ranks.world == 1)
+        with _alone(self.ranks.world == 1):
+            dcp.load(state, storage_reader=reader, no_dist=self.ranks.world == 1)
         set_state_dict(model, list(optims), model_state_dict=state["model"], optim_state_dict=state["optim"])
         if (key := _rng_key(self.ranks)) in state:
             torch.set_rng_state(state[key])
@@ -112,7 +114,8 @@ class Checkpoints:
         made = self.folder / (target.name + _PARTIAL)
         try:
             writer = dcp.FileSystemWriter(made, single_file_per_rank=True, sync_files=True, overwrite=True)
-            dcp.save(held, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
+            with _alone(self._group is None):
+                dcp.save(held, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
             if self.ranks.first:
                 files = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(made.iterdir())}
                 _durable(made / FACTS, json.dumps(facts | {"files": files}, indent=1))
@@ -147,6 +150,15 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return str(error)
         return None
+
+
+@contextmanager
+def _alone(single: bool) -> Iterator[None]:
+    """Without torch's warning that one process is one process."""
+    with warnings.catch_warnings():
+        if single:
+            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        yield
 
 
 def _state(model: nn.Module, optims: Sequence[torch.optim.Optimizer], ranks: Ranks) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mistral7b.data.pack import Mixture
-from mistral7b.data.shards import Shards
+from mistral7b.data.shards import Shards, Split
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train.batches import micro_batch
@@ -17,7 +17,7 @@ from mistral7b.train.loss import Loss
 from mistral7b.train.ranks import Ranks
 from mistral7b.train.trainee import Trainee
 
-HELD_OUT = "held-out"
+HELD_OUT: Split = "held-out"
 
 
 def byte_lengths(tokenizer: Tokenizer) -> Tensor:
@@ -27,8 +27,8 @@ def byte_lengths(tokenizer: Tokenizer) -> Tensor:
 
 def held_out(shards: Shards, length: int) -> dict[str, Mixture]:
     """The held-out rows of each source that has one row at least, in an order of its own."""
-    mixtures = {source: Mixture(shards, HELD_OUT, {source: 1.0}, length, 0) for source in shards.sources}
-    return {source: mixture for source, mixture in mixtures.items() if mixture.rows}
+    long_enough = [name for name, source in shards.sources.items() if source.splits[HELD_OUT].tokens >= length]
+    return {name: Mixture(shards, HELD_OUT, {name: 1.0}, length, 0) for name in long_enough}
 
 
 @torch.no_grad()

@@ -237,7 +237,7 @@ class _Run:
             "seconds": round(progress.seconds),
             "held_out_bits_per_byte": bits,
             "shards_sha256": self.shards.sha256,
-            "data_sha256": self.shards.documents_sha256,
+            "data_sha256": self.shards.manifest["documents_sha256"],
             "recipe": as_json(replace(self.recipe, run=Path(), data=replace(self.recipe.data, shards=Path(), tokenizer=None))),
         }
         export(self.trainee.model, folder, self.ranks, tokenizer=self.shards.tokenizer, context=self.recipe.data.length, facts=facts)
