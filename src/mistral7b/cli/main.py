@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from mistral7b import __version__
-from mistral7b.cli import bench, chat, curate, generate, models, quantize, serve, tokenizer, verify
+from mistral7b.cli import bench, chat, curate, evals, generate, models, pretrain, quantize, serve, tokenizer, verify
 from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
 from mistral7b.cli.terminal import note, one_line
 from mistral7b.errors import Mistral7BError
@@ -32,11 +32,13 @@ for verb, epilog in (
     (quantize.quantize, quantize.EXAMPLES),
     (verify.verify, verify.EXAMPLES),
     (curate.curate, curate.EXAMPLES),
+    (pretrain.pretrain, pretrain.EXAMPLES),
     (models.download, models.DOWNLOAD_EXAMPLES),
     (bench.bench, bench.EXAMPLES),
 ):
     app.command(cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
 app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(evals.app, name="eval")
 
 
 @app.callback()

@@ -70,7 +70,7 @@ class Checkpoints:
         if writing is not None:
             try:
                 writing.result()
-            except Exception as error:  # noqa: BLE001 torch wraps what the disk says
+            except (Exception, dcp.CheckpointException) as error:  # noqa: BLE001 torch wraps what the disk says, in no Exception
                 failed = error
         if self.ranks.agreed(failed is not None):
             raise CheckpointError(f"{self.folder}: a checkpoint was not written ({_reason(failed)}); those before it are whole")
@@ -105,7 +105,11 @@ class Checkpoints:
         state = {key: value for key, value in state.items() if not key.startswith("rng") or key in held}
         with _alone(self.ranks.world == 1):
             dcp.load(state, storage_reader=reader, no_dist=self.ranks.world == 1)
+        # Rates, decay and the like are the recipe's of today, not the checkpoint's.
+        settings = [{key: group[key] for key in group.keys() - {"params"}} for each in optims for group in each.param_groups]
         set_state_dict(model, list(optims), model_state_dict=state["model"], optim_state_dict=state["optim"])
+        for group, held_before in zip((group for each in optims for group in each.param_groups), settings, strict=True):
+            group.update(held_before)
         if (key := _rng_key(self.ranks)) in state:
             torch.set_rng_state(state[key])
 

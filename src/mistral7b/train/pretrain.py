@@ -130,7 +130,7 @@ class _Run:
                 self.checkpoints.wait()
             if progress.step < self.steps:
                 return Outcome(progress.step, self.steps, None)
-            return Outcome(progress.step, self.steps, self._finish(progress))
+            return Outcome(progress.step, self.steps, self._finish(progress, journal))
         finally:
             watchdog.close()
             self.checkpoints.close()
@@ -194,14 +194,16 @@ class _Run:
         begun = time.monotonic()
         watchdog.beat(f"step {progress.step}: evaluation")
         plan = self.recipe.evaluate
-        bits = self._bits(plan.tokens)
-        prompts = list(plan.prompts)
-        watchdog.beat(f"step {progress.step}: samples")
-        samples = dict(zip(prompts, continuations(self.trainee, self.tokenizer, prompts, plan.sample_tokens), strict=True))
+        self._show(progress.step, self._bits(plan.tokens), journal)
         progress.seconds += time.monotonic() - begun
+
+    def _show(self, step: int, bits: dict[str, float], journal: Journal | None) -> None:
+        plan = self.recipe.evaluate
+        texts = continuations(self.trainee, self.tokenizer, plan.prompts, plan.sample_tokens)
         if journal is not None:
-            journal.evaluation(progress.step, bits, samples)
-            self.watcher.evaluation(progress.step, bits, samples)
+            samples = dict(zip(plan.prompts, texts, strict=True))
+            journal.evaluation(step, bits, samples)
+            self.watcher.evaluation(step, bits, samples)
 
     def _bits(self, tokens: int | None) -> dict[str, float]:
         return bits_per_byte(
@@ -226,10 +228,11 @@ class _Run:
         self.checkpoints.save(progress.step, self.trainee.model, self.optims, facts)
         self._saved, self._saved_at = progress.step, time.monotonic()
 
-    def _finish(self, progress: Progress) -> Path:
+    def _finish(self, progress: Progress, journal: Journal | None) -> Path:
         folder = self.recipe.run / MODEL
         self._note("measuring on all held-out text")
         bits = self._bits(None)
+        self._show(progress.step, bits, journal)
         facts = {
             "tokens": progress.tokens,
             "steps": progress.step,
