@@ -76,6 +76,8 @@ class Book:
         notes[what] = notes.get(what, 0) + times
 
     def _example(self, reason: str, example: dict[str, str]) -> None:
+        if not self.samples:
+            return
         order = hashlib.blake2b(f"{self.step}\0{example['id']}".encode(), digest_size=8).hexdigest()
         held = self.examples.setdefault(reason, [])
         if len(held) < self.samples or order < held[-1]["order"]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, Protocol
 
@@ -29,8 +30,8 @@ class Progress(Protocol):
 
 
 class Local(LocalPipelineExecutor):
-    """datatrove's, with a loop of its own: it tells how far it is, keeps datatrove's log off the terminal, ends all workers at
-    the first error, and leaves no process behind when it is killed (its workers end when their pipe does)."""
+    """datatrove's, with a loop of its own: it tells how far it is, writes no log, ends all workers at the first error, and leaves
+    no process behind when it is killed (its workers end when their pipe does)."""
 
     pipeline: list[PipelineStep]
 
@@ -41,20 +42,25 @@ class Local(LocalPipelineExecutor):
         for done, _ in enumerate(self._results(todo), start=done + 1):  # noqa: B020 counts on from what an earlier run did
             progress(done, self.tasks, label)
 
-    def _results(self, todo: list[int]) -> Iterable[None]:
+    def _results(self, todo: list[int]) -> Iterator[None]:
         workers = min(self.workers, len(todo))
         if workers <= 1:
-            pipeline = self.pipeline
             for rank in todo:
-                self.pipeline = deepcopy(pipeline)  # blocks remember what they did
                 _task(self, rank)
                 yield
-            self.pipeline = pipeline
             return
         context = multiprocess.get_context("forkserver")
         context.set_forkserver_preload(["mistral7b.data.curate.stages"])
         with context.Pool(workers, initializer=_begin_worker) as pool:
             yield from pool.imap_unordered(_Task(self), todo)
+
+    def run_task(self, rank: int) -> None:
+        """All blocks on one unit, then its mark. Blocks remember what they did, so each task has its own."""
+        blocks, data = deepcopy(self.pipeline), None
+        for block in blocks:
+            data = block(data, rank, self.world_size)
+        deque(data or (), maxlen=0)
+        self.mark_rank_as_completed(rank)
 
 
 class _Task:
@@ -74,7 +80,7 @@ def _begin_worker() -> None:
 def _task(executor: Local, rank: int) -> None:
     logger.disable("datatrove")
     try:
-        executor._run_for_rank(rank, 1)  # any but 0 is a task that does not log to the terminal
+        executor.run_task(rank)
     except OSError as error:
         if error.errno not in _FULL:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from datatrove.data import Document
@@ -20,7 +21,8 @@ class LanguageStep(Step):
         self._recogniser: Any = None
 
     def begin(self, rank: int) -> None:
-        self._recogniser = recogniser(self.settings.among)
+        among = self.settings.among
+        self._recogniser = recogniser(None if among is None else tuple(among))
 
     def judge(self, document: Document) -> Verdict:
         held, keep, sure = document.metadata, self.settings.keep, 1.0
@@ -33,7 +35,8 @@ class LanguageStep(Step):
         return Kept(note=held["language"])
 
 
-def recogniser(among: list[str] | None) -> Any:
+@lru_cache(maxsize=2)  # it takes half a second to load
+def recogniser(among: tuple[str, ...] | None) -> Any:
     """py3langid's own model, giving probabilities. Raises RecipeError for a language it does not know."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 

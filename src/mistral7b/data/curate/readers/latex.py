@@ -4,6 +4,7 @@ as it is written, between its dollars, since that is how a model should write it
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from mistral7b.data.curate.recipe import Source
 
 EXTENSIONS = [".tex"]
 _BODY = re.compile(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", re.DOTALL)
+_HEADINGS = ("chapter", "section", "subsection", "subsubsection")
+# What leads elsewhere, and the title with its date of today.
+_GONE = ("maketitle", "label", "ref", "eqref", "cite", "citep", "citet", "footnote", "input", "include")
 _TITLE = re.compile(r"\\title(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
 _LEFT_OUT = re.compile(
     r"\\begin\{(figure|table|tikzpicture|thebibliography|filecontents|comment|lstlisting)(\*?)\}.*?\\end\{\1\2\}", re.DOTALL
@@ -39,15 +43,21 @@ def to_text(latex: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
 
 
+def _heading(marks: str) -> Callable[[Any, Any], str]:
+    """A heading's last argument (after a star and a short title) behind its marks."""
+
+    def put(node: Any, l2tobj: Any) -> str:
+        return f"\n\n{marks} {l2tobj.nodelist_to_text([node.nodeargd.argnlist[-1]]).strip()}\n\n"
+
+    return put
+
+
 @lru_cache(maxsize=1)
 def _converter() -> Any:
     from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_latex_context_db
 
     known = get_default_latex_context_db()
-    headings = [(name, "#" * depth) for depth, name in enumerate(("chapter", "section", "subsection", "subsubsection"), start=1)]
-    macros = [MacroTextSpec(name, f"\n\n{marks} %(2)s\n\n") for name, marks in headings]  # argument 2: after star and short title
-    gone = [
-        MacroTextSpec(name, "") for name in ("label", "ref", "eqref", "cite", "citep", "citet", "footnote", "input", "include")
-    ]
+    macros = [MacroTextSpec(name, _heading("#" * depth)) for depth, name in enumerate(_HEADINGS, start=1)]
+    gone = [MacroTextSpec(name, "") for name in _GONE]
     known.add_context_category("readable", macros=[*macros, *gone], prepend=True)
     return LatexNodes2Text(known, math_mode="verbatim", keep_comments=False, strict_latex_spaces="macros")

@@ -6,6 +6,7 @@ before: trafilatura's own deduplication, which remembers earlier pages, is off.
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def _content_type(record: object) -> str:
 def _page(payload: bytes, kind: str, where: str, url: str) -> Raw | Bad:
     from trafilatura import extract
 
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # a page without text is told here, once
     if len(payload) > LARGEST:
         return Bad(where, f"a page of more than {LARGEST:,} bytes")
     text = extract(_decoded(payload, kind), include_comments=False, favor_precision=True, deduplicate=False)
