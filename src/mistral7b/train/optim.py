@@ -9,33 +9,28 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from mistral7b.train.muon import Muon
 from mistral7b.train.recipe import Optimizer
 
 PEAK = "peak"  # key of a group's own peak learning rate
 
 
 def optimizers(model: nn.Module, recipe: Optimizer) -> list[torch.optim.Optimizer]:
-    """One optimizer, or two for Muon. Weight decay falls on matrices only; every group knows its peak rate.
-
-    Muon (https://kellerjordan.github.io/posts/muon, scaled to AdamW's step as in arXiv 2502.16982) takes the matrices inside
-    the layers.
-    """
-    inner = [w for name, w in model.named_parameters() if w.dim() == 2 and name.startswith("layers.")]
+    """One optimizer, or two for Muon, which takes the matrices inside the layers. Weight decay falls on matrices only; every
+    group knows its peak rate."""
     muon = recipe.name == "muon"
+    inner: list[Tensor] = []
     groups: list[dict[str, Any]] = []
     for name, weight in model.named_parameters():
-        if muon and any(weight is each for each in inner):
+        if muon and weight.dim() == 2 and name.startswith("layers."):
+            inner.append(weight)
             continue
         scale = recipe.scales.get(_kind(name, weight), 1.0)
         decay = recipe.weight_decay if weight.dim() == 2 and not muon else 0.0
         _place(groups, weight, recipe.rate * scale, decay)
     found: list[torch.optim.Optimizer] = []
     if muon:
-        found.append(
-            torch.optim.Muon(
-                inner, lr=recipe.rate, weight_decay=recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-            )
-        )
+        found.append(Muon(inner, lr=recipe.rate, weight_decay=recipe.weight_decay))
     fused = all(w.device.type in ("cpu", "cuda") for group in groups for w in group["params"])
     found.append(torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps, fused=fused))
     for optimizer in found:
