@@ -12,7 +12,7 @@ from mistral7b.cli.generate import EXAMPLES as GENERATE
 from tests.cli.conftest import Run
 from tests.cli.subprocesses import command, python
 
-VERBS = ("generate", "chat", "serve", "convert", "quantize", "verify", "download", "bench")
+VERBS = ("generate", "chat", "serve", "convert", "quantize", "verify", "curate", "tokenizer", "download", "bench")
 HEAVY = (
     "torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "pydantic", "rich", "fastapi",
     "uvicorn", "prometheus_client", "llguidance",
