@@ -50,6 +50,8 @@ def test_every_room_imports_only_lower_ones() -> None:
         ("model", "from mistral7b.checkpoint import verify", "mistral7b.model is not allowed to import mistral7b.checkpoint"),
         ("tokens", "import torch.nn", "mistral7b.tokens is not allowed to import torch"),
         ("model", "import socket", "mistral7b.model is not allowed to import socket"),
+        ("data", "import torch", "mistral7b.data is not allowed to import torch"),
+        ("data", "from mistral7b.checkpoint import load", "mistral7b.data is not allowed to import torch"),
         ("store", "import transformers", "mistral7b is not allowed to import transformers"),
     ],
 )
@@ -97,7 +99,11 @@ def floor_zero() -> list[str]:
     ]
 
 
-def test_words_and_numbers_load_no_torch() -> None:
+LOADER = ["mistral7b.data.pack", "mistral7b.data.encode", "mistral7b.data.train_tokenizer"]
+
+
+@pytest.mark.parametrize("modules", [floor_zero(), LOADER], ids=["floor 0", "data"])
+def test_words_numbers_and_data_load_no_torch(modules: list[str]) -> None:
     """Not even through a third-party library, where import-linter does not look. One process, module by module."""
     program = (
         "import importlib, sys\n"
@@ -107,7 +113,7 @@ def test_words_and_numbers_load_no_torch() -> None:
         "    assert not heavy, f'{name} loads {heavy}'\n"
     )
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program, *floor_zero()],
+        [sys.executable, "-W", "error", "-c", program, *modules],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,

@@ -12,10 +12,12 @@ from mistral7b.cli.generate import EXAMPLES as GENERATE
 from tests.cli.conftest import Run
 from tests.cli.subprocesses import command, python
 
-VERBS = ("generate", "chat", "serve", "convert", "quantize", "verify", "curate", "tokenizer", "download", "bench")
+GROUPS = {"tokenizer": ("train", "encode"), "eval": ("bpb",)}
+VERBS = ("generate", "chat", "serve", "convert", "quantize", "verify", "curate", "download", "bench")
+PAGES = (*VERBS, *(f"{group} {verb}" for group, verbs in GROUPS.items() for verb in verbs))
 HEAVY = (
     "torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "pydantic", "rich", "fastapi",
-    "uvicorn", "prometheus_client", "llguidance",
+    "uvicorn", "prometheus_client", "llguidance", "sentencepiece", "yaml",
 )  # fmt: skip
 
 
@@ -23,14 +25,25 @@ def test_every_verb_is_listed_with_what_it_does(run: Run) -> None:
     shown = run("--help")
     assert (shown.status, shown.err) == (0, "")
     listed = shown.out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
-    assert tuple(line.split()[0] for line in listed) == VERBS
+    assert tuple(line.split()[0] for line in listed) == (*VERBS, *GROUPS)
     assert all(line.endswith(".") and "..." not in line for line in listed), "cut short"
     assert run().out == shown.out
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_lists_its_verbs(run: Run, group: str) -> None:
+    shown = run(group, "-h")
+    assert (shown.status, shown.err) == (0, "")
+    listed = shown.out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert tuple(line.split()[0] for line in listed) == GROUPS[group]
+    assert f"  Examples:\n    mistral7b {group} " in shown.out
+    assert run(group).out == shown.out
+    run(group, "x").fails_with("No such command 'x'", f"Try 'mistral7b {group} --help'")
+
+
+@pytest.mark.parametrize("verb", PAGES)
 def test_every_verb_explains_itself_with_an_example(run: Run, verb: str) -> None:
-    shown = run(verb, "-h")
+    shown = run(*verb.split(), "-h")
     assert (shown.status, shown.err) == (0, "")
     assert shown.out.startswith(f"Usage: mistral7b {verb} [OPTIONS]")
     assert "  Examples:\n    " in shown.out
@@ -39,15 +52,16 @@ def test_every_verb_explains_itself_with_an_example(run: Run, verb: str) -> None
     assert not [line for line in options if not line.split("  ", 3)[-1].strip()], "an option without a word about it"
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", PAGES)
 def test_the_examples_use_options_that_exist(run: Run, verb: str) -> None:
-    shown = run(verb, "--help").out
+    shown = run(*verb.split(), "--help").out
     above, examples = shown.split("Examples:\n")
     for line in examples.strip().splitlines():
         ours = line[line.index("mistral7b") :].split("|")[0]
         words = shlex.split(ours)
-        assert words[:2] == ["mistral7b", verb]
-        for word in words[2:]:
+        named = ["mistral7b", *verb.split()]
+        assert words[: len(named)] == named
+        for word in words[len(named) :]:
             assert not word.startswith("--") or f"{word} " in above, word
 
 
@@ -62,8 +76,8 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     code = (
         "import sys\n"
         "from mistral7b.cli.main import main\n"
-        f"for verb in {VERBS!r}:\n"
-        "    assert main([verb, '--help']) == 0\n"
+        f"for verb in {(*PAGES, *GROUPS)!r}:\n"
+        "    assert main([*verb.split(), '--help']) == 0\n"
         f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])\n"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral7b.data.train_tokenizer import JsonTexts, TokenizerRecipe, drawn, json_texts, lines, train_tokenizer
-from mistral7b.errors import DataError, RecipeError
+from mistral7b.errors import CheckpointError, DataError, RecipeError
 from mistral7b.recipe import read_recipe
 from mistral7b.tokens.tokenizer import Tokenizer
 from tests.data import made
@@ -104,6 +105,19 @@ def test_the_same_recipe_gives_the_same_bytes(recipe: TokenizerRecipe, trained: 
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
     assert str(data).encode() not in (trained / "tokenizer.model.v3").read_bytes()
     assert str(trained).encode() not in (trained / "tokenizer.model.v3").read_bytes()
+
+
+def test_what_is_there_is_refused_before_the_work(
+    recipe: TokenizerRecipe, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mistral7b.data.train_tokenizer._trained", lambda *_: pytest.fail("trained in vain"))
+    with pytest.raises(CheckpointError, match="already exists"):
+        train_tokenizer(recipe, trained)
+
+
+def test_threads_change_no_piece(recipe: TokenizerRecipe, trained: Path, tmp_path: Path) -> None:
+    train_tokenizer(replace(recipe, threads=3), tmp_path / "three")
+    assert (tmp_path / "three" / "tokenizer.json").read_bytes() == (trained / "tokenizer.json").read_bytes()
 
 
 def test_texts_are_drawn_from_all_over(data: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from mistral7b import __version__
-from mistral7b.cli import bench, chat, curate, generate, models, quantize, serve, tokenizer, verify
+from mistral7b.cli import bench, chat, curate, evals, generate, models, quantize, serve, tokenizer, verify
 from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
 from mistral7b.cli.terminal import note, one_line
 from mistral7b.errors import Mistral7BError
@@ -37,6 +37,7 @@ for verb, epilog in (
 ):
     app.command(cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
 app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(evals.app, name="eval")
 
 
 @app.callback()

@@ -17,6 +17,7 @@ from mistral7b.tokens.tokenizer import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.model.v3"
 _FIRST_CONTROL, _FIRST_PIECE = 3, 1027
+_BYTES_A_PIECE = 200  # of both files together, generously
 _MEASURED = 1 << 18  # UTF-8 bytes of a held-out source that are encoded to see how well
 Texts = Callable[[], Iterator[str]]
 
@@ -96,9 +97,8 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, *, force: bool = False) 
                 counted += len(text)
                 yield from lines(text, recipe.max_sentence_length)
 
-    raw = _trained(recipe, sentences())
-    with aside(out, needs=4 * len(raw), folder=True, force=force) as made:
-        (made / TOKENIZER_FILE).write_bytes(raw)
+    with aside(out, needs=_BYTES_A_PIECE * recipe.vocab_size, folder=True, force=force) as made:
+        (made / TOKENIZER_FILE).write_bytes(_trained(recipe, sentences()))
         Tokenizer.load(made / TOKENIZER_FILE)
         write_tokenizer_json(made / TOKENIZER_FILE, made)
     tokenizer = Tokenizer.load(out / TOKENIZER_FILE)

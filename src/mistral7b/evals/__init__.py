@@ -1,0 +1,1 @@
+"""How good a model is: bits per byte of a text (bits)."""
