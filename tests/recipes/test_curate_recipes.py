@@ -8,9 +8,10 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from mistral7b.data.curate.recipe import CurateRecipe
+from mistral7b.data.curate.recipe import Code, CurateRecipe
+from mistral7b.data.curate.run import curate
 from mistral7b.recipe import read_recipe
-from tests.data.curate.made import documents, lines, recipe, run, source, stories
+from tests.data.curate.made import documents, lines, stories
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -44,7 +45,9 @@ def test_defaults_shown_in_the_example_are_the_defaults() -> None:
     english = made.steps.quality["english"]
     for shown in (made.steps.normalise, english.gopher, english.repetition, made.steps.personal_data, made.steps.split_long):
         assert shown == type(shown)()
-    assert made.steps.code == dataclasses.replace(type(made.steps.code)(), licences=made.steps.code.licences)  # type: ignore[union-attr, type-var, misc]
+    code = made.steps.code
+    assert code is not None
+    assert code == Code(licences=code.licences)
 
 
 def test_tiny_keeps_short_stories_and_finds_what_it_should(tmp_path: Path) -> None:
@@ -58,15 +61,12 @@ def test_tiny_keeps_short_stories_and_finds_what_it_should(tmp_path: Path) -> No
     for name, one in tiny.sources.items():
         lines(one.paths[0], [*held, *short, *storybook] if name == "tinystories" else stories(3, sum(name.encode())))
     lines(tmp_path / "eval/questions.jsonl", [{"question": " ".join(stories(1, 99)[0].split()[:20])}])
-    from mistral7b.data.curate.run import curate
-
     report = curate(path, tmp_path / "out", workers=1, variables={"DATA": str(tmp_path)})
     assert report is not None
     quality = next(step for step in report["steps"] if step["step"] == "quality-stories")
     assert quality["dropped"] == {}, quality["samples"]["dropped"]
     assert report["sources"]["tinystories"]["epochs"] == 8
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert {name: one["epochs"] for name, one in manifest["sources"].items()} == {name: one.epochs for name, one in tiny.sources.items()}
+    for name, one in tiny.sources.items():
+        assert manifest["sources"][name]["epochs"] == one.epochs
     assert len(documents(tmp_path / "out")) + len(documents(tmp_path / "out", "held-out")) >= 78
-    assert run(tmp_path, {"s": source(lines(tmp_path / "x.jsonl", stories(2)))}, out="plain")
-    assert recipe(tmp_path, {}).is_file()
