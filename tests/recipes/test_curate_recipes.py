@@ -34,8 +34,8 @@ def test_the_example_is_read_and_names_every_setting() -> None:
     text = path.read_text(encoding="utf-8")
     # Settings of rules that stand for themselves in a published table, and of schedulers, are left to the dataclass.
     left_out = {
-        "remove_citations", "max_word_length", "filter_lorem_ipsum", "line_punct_exclude_zero", "window", "buckets", "passes", "seed",
-        "qos", "env_command", "sbatch_args", "min_left",
+        "remove_citations", "max_word_length", "filter_lorem_ipsum", "line_punct_exclude_zero", "window", "buckets", "passes",
+        "seed", "qos", "env_command", "sbatch_args", "min_left",
     }  # fmt: skip
     assert {name for name in names(CurateRecipe) if f"{name}:" not in text} - left_out == set()
 
