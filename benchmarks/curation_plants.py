@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 EDIT_RATES = (0.05, 0.10, 0.20)
 _SWEARING = (
-    "Get out of here, you {0}!", "What a {0} you are.", "He shouted that they were all {0} and {1}.", "Nobody wants a {0} like you around.",
-)  # fmt: skip
+    "Get out of here, you {0}!",
+    "What a {0} you are.",
+    "He shouted that they were all {0} and {1}.",
+    "Nobody wants a {0}.",
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def plants(
             of = next(chosen)
             yield Plant(f"copy, {rate:.0%} of words edited", edited(texts[of], rate, dice, vocabulary), of)
     kinds: dict[str, Callable[[random.Random], str]] = {
-        "gibberish: random letters": mash, "gibberish: base64": base64, "gibberish: symbols": symbols, "gibberish: one sentence repeated": refrain,
+        "gibberish: random letters": mash, "gibberish: base64": base64, "gibberish: symbols": symbols,
+        "gibberish: one sentence repeated": refrain,
         "gibberish: real words in no order": lambda dice: salad(dice, vocabulary),
     }  # fmt: skip
     for kind, make in kinds.items():
@@ -123,9 +127,8 @@ _VERBS = (
 def fresh(vocabulary: Sequence[str], dice: random.Random) -> str:
     """A new story of about 120 words, unlike any other: sentences of a fixed form around random words."""
     name = dice.choice(("Lily", "Tom", "Mia", "Ben", "Anna", "Max"))
-    sentences = [
-        f"{dice.choice(_OPENINGS)}, {name} {dice.choice(_VERBS)} the {dice.choice(vocabulary)} {dice.choice(vocabulary)} "
-        f"with a {dice.choice(vocabulary)} and {dice.choice(vocabulary)} {dice.choice(vocabulary)} to the {dice.choice(vocabulary)}."
-        for _ in range(8)
-    ]
+    sentences = []
+    for _ in range(8):
+        a, b, c, d, e, f = dice.choices(vocabulary, k=6)
+        sentences.append(f"{dice.choice(_OPENINGS)}, {name} {dice.choice(_VERBS)} the {a} {b} with a {c} and {d} {e} to the {f}.")
     return "\n".join([" ".join(sentences[:4]), " ".join(sentences[4:])])

@@ -34,9 +34,9 @@ _ROOT = Path(__file__).parent.parent
 _PLANT = "plant"
 _WHERE = re.compile(r"of (\S+), similarity")
 _FRENCH = (
-    "Il était une fois une petite fille qui vivait avec sa grand-mère au bord de la forêt. Chaque matin, elle partait chercher de "
-    "l'eau à la fontaine. Un jour, elle rencontra un renard qui avait perdu son chemin. « Je ne sais plus où est ma maison », dit-il. "
-    "La petite fille lui donna du pain et le conduisit jusqu'à la rivière. Depuis ce jour, ils furent les meilleurs amis du monde."
+    "Il était une fois une petite fille qui vivait avec sa grand-mère au bord de la forêt. Chaque matin, elle partait chercher "
+    "de l'eau à la fontaine. Un jour, elle rencontra un renard qui avait perdu son chemin. « Je ne sais plus où est ma maison », "
+    "dit-il. La petite fille lui donna du pain et le conduisit jusqu'à la rivière. Depuis, ils sont les meilleurs amis du monde."
 )
 
 

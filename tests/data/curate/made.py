@@ -13,34 +13,59 @@ import yaml
 
 from mistral7b.data.curate.run import curate
 
-_WHO = "fox bear girl boy farmer rabbit sister teacher baker king queen sailor mouse owl duck horse giant witch miller uncle".split()
-_HOW = "small brave tired old happy quiet clever lonely hungry gentle proud careful silly sleepy angry kind shy lucky".split()
-_WHERE = "forest garden river kitchen village mountain school castle market harbour field bridge cave island tower meadow".split()
-_WHAT = "lantern basket apple letter ribbon kettle drum boat blanket key candle hat coin mirror bell ladder wagon feather".split()
-_DID = "carried found lost painted mended borrowed hid bought washed shared dropped polished counted forgot opened stole".split()
-_LE = "renard ours garçon fermier lapin boulanger roi marin hibou canard cheval géant meunier oncle chat loup".split()
-_LIEU = "forêt rivière cuisine montagne école maison tour prairie grotte plage vallée ferme place gare".split()
-_QUOI = "panier pomme lettre ruban tambour bateau couverture clé bougie chapeau pièce miroir cloche plume".split()
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_WHO = _words("fox bear girl boy farmer rabbit sister teacher baker king queen sailor mouse owl duck horse giant miller uncle")
+_HOW = _words("small brave tired old happy quiet clever lonely hungry gentle proud careful silly sleepy kind shy lucky")
+_WHERE = _words("forest garden river kitchen village mountain school castle market harbour field bridge cave island tower")
+_WHAT = _words("lantern basket apple letter ribbon kettle drum boat blanket key candle hat coin mirror bell ladder feather")
+_DID = _words("carried found lost painted mended borrowed hid bought washed shared dropped polished counted forgot opened")
+_LE = _words("renard garçon fermier lapin boulanger roi marin hibou canard cheval géant meunier oncle chat loup")
+_LIEU = _words("forêt rivière cuisine montagne école maison tour prairie grotte plage vallée ferme place gare")
+_QUOI = _words("panier pomme lettre ruban tambour bateau couverture clé bougie chapeau pièce miroir cloche plume")
+_FORMS = (
+    "The {0} {1} {2} the {3} near the {4}, and that was the {0} {3} of the {1}.",
+    "When the {1} came to the {4}, they {2} every {3} with a {0} {1}.",
+    "A {0} {1} had {2} it, but nobody in the {4} knew who {2} the {3}.",
+    "'Be {0},' said the {1}, 'or the {3} will be {2} by a {1} of the {4}!'",
+    "So they {2} and {2} until the {0} {4} was full of {0} things: a {3}, a {3}, one {0} {3}.",
+    "Have you seen my {3}? It was {2} to the {4} this {0} morning, and I would be {0} without it.",
+)
+
+
+_FORMES = (
+    "Le {0} a trouvé une {1} près de la {2}, et il est reparti avec le {0}.",
+    "Quand le {0} arriva dans la {2}, il cherchait déjà sa {1} et son vieux {0}.",
+    "« Où est donc ma {1} ? » demanda le {0} à la porte de la {2}.",
+    "Personne ne savait que le petit {0} avait perdu sa {1}, ni pourquoi.",
+    "Le lendemain, ils ont vu un {0}, un {0} et même un {0} derrière la {2}, qui jouaient ensemble.",
+    "Elle aimait beaucoup la {2}, parce que son {0} y gardait une belle {1} depuis toujours.",
+)
+
+
+class _Word:
+    """Another word of a list each time it is printed."""
+
+    def __init__(self, dice: random.Random, words: Sequence[str]) -> None:
+        self.dice, self.words = dice, words
+
+    def __format__(self, spec: str) -> str:
+        return self.dice.choice(self.words)
 
 
 def story(dice: random.Random, sentences: int = 14) -> str:
     """An English story in short paragraphs, hardly like any other."""
-    said = [
-        f"The {dice.choice(_HOW)} {dice.choice(_WHO)} {dice.choice(_DID)} the {dice.choice(_WHAT)} near the {dice.choice(_WHERE)}, "
-        f"and then {dice.choice(('she', 'he', 'it'))} {dice.choice(_DID)} a {dice.choice(_HOW)} {dice.choice(_WHAT)} "
-        f"for the {dice.choice(_WHO)} who had {dice.choice(_DID)} it with the {dice.choice(_WHO)}."
-        for _ in range(sentences)
-    ]
+    words = [_Word(dice, of) for of in (_HOW, _WHO, _DID, _WHAT, _WHERE)]
+    said = [dice.choice(_FORMS).format(*words) for _ in range(sentences)]
     return "\n\n".join(" ".join(said[i : i + 4]) for i in range(0, sentences, 4))
 
 
-def histoire(dice: random.Random, phrases: int = 12) -> str:
+def histoire(dice: random.Random, phrases: int = 6) -> str:
     """A French one."""
-    said = [
-        f"Le {dice.choice(_LE)} a trouvé une {dice.choice(_QUOI)} près de la {dice.choice(_LIEU)}, et il est parti avec le "
-        f"{dice.choice(_LE)} pour chercher la {dice.choice(_QUOI)} que le vieux {dice.choice(_LE)} avait perdue dans la {dice.choice(_LIEU)}."
-        for _ in range(phrases)
-    ]
+    said = [_FORMES[i % len(_FORMES)].format(_Word(dice, _LE), _Word(dice, _QUOI), _Word(dice, _LIEU)) for i in range(phrases)]
     return "\n\n".join(" ".join(said[i : i + 4]) for i in range(0, phrases, 4))
 
 

@@ -33,7 +33,8 @@ def test_json_lines_plain_and_compressed(tmp_path: Path, name: str) -> None:
     found = documents(tmp_path / "out")
     assert [one["text"] for one in found] == TEXTS
     assert found[2] == {
-        "id": f"s/{name}:5", "text": TEXTS[2], "source": "s", "kind": "prose", "language": "", "licence": "CC0-1.0", "title": "t2",
+        "id": f"s/{name}:5", "text": TEXTS[2], "source": "s", "kind": "prose", "language": "", "licence": "CC0-1.0",
+        "title": "t2",
     }  # fmt: skip
 
 
@@ -167,7 +168,14 @@ MPL = "Mozilla Public License Version 2.0\n ... means either the GNU General Pub
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [(MIT, "MIT"), (APACHE, "Apache-2.0"), (GPL3, "GPL-3.0"), (GPL2, "GPL-2.0"), (MPL, "MPL-2.0"), ("All rights reserved", "unknown")],
+    [
+        (MIT, "MIT"),
+        (APACHE, "Apache-2.0"),
+        (GPL3, "GPL-3.0"),
+        (GPL2, "GPL-2.0"),
+        (MPL, "MPL-2.0"),
+        ("All rights reserved", "unknown"),
+    ],
 )
 def test_licences_by_their_text(text: str, name: str) -> None:
     assert named(text) == name
@@ -177,7 +185,7 @@ def test_source_trees_give_language_and_licence(tmp_path: Path) -> None:
     tree = tmp_path / "code"
     for name, text in {
         "one/LICENSE": MIT, "one/src/a.py": "print(1)\n", "one/.git/b.py": "no\n", "one/README.md": "no\n",
-        "two/COPYING": GPL3, "two/main.rs": "fn main() {}\n", "two/lib.c": "/* SPDX-License-Identifier: BSD-2-Clause */\nint x;\n",
+        "two/COPYING": GPL3, "two/main.rs": "fn main() {}\n", "two/lib.c": "/* SPDX-License-Identifier: ISC */\nint x;\n",
         "three/run.sh": "echo\n",
     }.items():  # fmt: skip
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +193,7 @@ def test_source_trees_give_language_and_licence(tmp_path: Path) -> None:
     run(tmp_path, {"s": source(tree, reader="code", kind="code", licence="unknown")})
     nearest.cache_clear()
     assert [(one["id"], one["language"], one["licence"]) for one in documents(tmp_path / "out")] == [
-        ("s/one/src/a.py", "python", "MIT"), ("s/three/run.sh", "shell", "unknown"), ("s/two/lib.c", "c", "BSD-2-Clause"),
+        ("s/one/src/a.py", "python", "MIT"), ("s/three/run.sh", "shell", "unknown"), ("s/two/lib.c", "c", "ISC"),
         ("s/two/main.rs", "rust", "GPL-3.0"),
     ]  # fmt: skip
 

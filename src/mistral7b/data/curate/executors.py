@@ -8,6 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 from copy import deepcopy
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import multiprocess
@@ -118,14 +119,12 @@ def ray(recipe: CurateRecipe, made: list[Stage], work: Work) -> Any:
     """The same chain on a Ray cluster. Raises DataError without the package ray."""
     from datatrove.executor import RayPipelineExecutor
 
+    if find_spec("ray") is None:
+        raise DataError("executor: ray needs the package ray; pip install ray")
     settings, last = recipe.ray or Ray(), None
     for stage in made:
-        try:
-            last = RayPipelineExecutor(
-                stage.pipeline, tasks=stage.tasks, workers=settings.workers, depends=last,
-                cpus_per_task=settings.cpus_per_task, mem_per_cpu_gb=settings.mem_per_cpu_gb,
-                logging_dir=str(work.log(stage.name)),
-            )  # fmt: skip
-        except ImportError:
-            raise DataError("executor: ray needs the package ray; pip install ray") from None
+        last = RayPipelineExecutor(
+            stage.pipeline, tasks=stage.tasks, workers=settings.workers, cpus_per_task=settings.cpus_per_task,
+            mem_per_cpu_gb=settings.mem_per_cpu_gb, logging_dir=str(work.log(stage.name)), depends=last,
+        )  # fmt: skip
     return last

@@ -46,13 +46,14 @@ class Read(Step):
 
     def _document(self, name: str, raw: Raw) -> Document | None:
         source, page = self.recipe.sources[name], self.book.page(name)
-        text = raw.text.encode("utf-8", errors="replace").decode() if not _whole(raw.text) else raw.text
-        size, id = self.desk.size(text), f"{name}/{raw.where}"
+        text, id = raw.text, f"{name}/{raw.where}"
+        size = self.desk.size(text)
         page.came.add(*size)
         if not text.strip():
             self.book.dropped(name, id, text, "empty", size)
             return None
         page.went.add(*size)
+        self.book.kept(name, id, text)
         held = {"source": name, "kind": source.kind, "language": "", "licence": source.licence, **raw.extra, "size": size}
         if source.language is not None:
             held["language"] = source.language
@@ -64,8 +65,3 @@ class Read(Step):
         page, id = self.book.page(name), f"{name}/{bad.where}"
         page.came.add(0, 0)
         self.book.dropped(name, id, "", f"bad line: {bad.why.split(':')[0]}", (0, 0), bad.why)
-
-
-def _whole(text: str) -> bool:
-    """False for half of a surrogate pair, which JSON can write and UTF-8 cannot."""
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)

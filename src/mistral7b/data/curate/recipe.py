@@ -112,6 +112,7 @@ class FineWeb:
 
     line_punct_thr: float = 0.12
     line_punct_exclude_zero: bool = False
+    stop_chars: tuple[str, ...] | None = None  # that a line may end with; null is the full stops of all scripts, without quotes
     short_line_thr: float = 0.67
     short_line_length: int = 30
     char_duplicates_ratio: float = 0.01
