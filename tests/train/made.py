@@ -60,6 +60,7 @@ class Silent:
         self.notes.append(line)
 
     def step(self, line: dict[str, Any], steps: int) -> None:
+        assert line["step"] <= steps
         self.lines.append(line)
 
     def evaluation(self, step: int, bits: dict[str, float], samples: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def test_no_gradient_crosses_a_border(rows: Course) -> None:
     batch, targets, _ = vars(micro_batch([rows.row(0), rows.row(1)])).values()
     borders = batch.borders.tolist()
     assert len(borders) > 3
-    for start, end in zip(borders[:-1], borders[1:], strict=True):
+    for start, end in pairwise(borders):
         alone = torch.full_like(targets, -100)
         alone[start:end] = targets[start:end]
         embedded: list[Tensor] = []

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import mistral7b
-from mistral7b.checkpoint.load import load_weights
 from mistral7b.checkpoint.folder import open_checkpoint
+from mistral7b.checkpoint.load import load_weights
 from mistral7b.errors import DataError, MismatchError, NumericError, RecipeError
-from mistral7b.train import journal, pretrain as room
+from mistral7b.train import journal
+from mistral7b.train import pretrain as room
 from mistral7b.train.pretrain import pretrain
 from mistral7b.train.recipe import Changes, Optimizer, Parallel, Stage
 from tests.train import made

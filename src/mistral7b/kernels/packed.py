@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +58,14 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, plan: PackedPlan) -> Tenso
     what lies in another document or outside the window is masked. Kept for the backward pass: the arguments, the result and
     one number a row and head; scores are made again, B x S of a head at a time.
     """
-    out, _ = _forward(q, k, v, plan.table, plan.biases)
+    out: Tensor = _forward(q, k, v, plan.table, plan.biases)[0]
     return out
 
 
 def _heads(x: Tensor, kv_heads: int) -> Tensor:
     """`[B, H, D]` as `[H / G, G, B, D]`, a view: of the queries of one KV head each stands in another batch."""
-    return x.unflatten(1, (kv_heads, -1)).permute(2, 1, 0, 3)
+    split: Tensor = x.unflatten(1, (kv_heads, -1))
+    return split.permute(2, 1, 0, 3)
 
 
 def _keys(x: Tensor, per_kv: int) -> Tensor:
@@ -84,7 +86,7 @@ class _Blocks:
         self.rows, self.table = len(q), table.tolist()
         self.biases = biases.to(q.dtype)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
         """(Query rows, key rows, bias `[1, 1, B, S]`)."""
         for b, (low, begin) in enumerate(self.table):
             start, end = b * _QUERY_BLOCK, min((b + 1) * _QUERY_BLOCK, self.rows)
@@ -98,7 +100,8 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, table: Tensor, biases: Tensor) -> 
     out, log_sums = _results(q)
     blocks = _Blocks(q, k, table, biases)
     for rows, keys, bias in blocks:
-        part, log_sum = _attend(_heads(q[rows], blocks.kv_heads), *(_keys(x[keys], blocks.per_kv) for x in (k, v)), bias)
+        queries, seen_k, seen_v = _heads(q[rows], blocks.kv_heads), _keys(k[keys], blocks.per_kv), _keys(v[keys], blocks.per_kv)
+        part, log_sum = _attend(queries, seen_k, seen_v, bias)
         out[rows] = _joined(part)
         log_sums[rows] = _joined(log_sum[..., None])[..., 0]
     return out, log_sums
@@ -114,8 +117,10 @@ def _backward(
     blocks = _Blocks(q, k, table, biases)
     for rows, keys, bias in blocks:
         of_q, of_k, of_v = _attend_backward(
-            *(_heads(x[rows], blocks.kv_heads) for x in (grad, q)),
-            *(_keys(x[keys], blocks.per_kv) for x in (k, v)),
+            _heads(grad[rows], blocks.kv_heads),
+            _heads(q[rows], blocks.kv_heads),
+            _keys(k[keys], blocks.per_kv),
+            _keys(v[keys], blocks.per_kv),
             _heads(out[rows], blocks.kv_heads),
             _heads(log_sums[rows, :, None], blocks.kv_heads)[..., 0],
             bias,
@@ -163,9 +168,7 @@ def _(q: Tensor, k: Tensor, v: Tensor, table: Tensor, biases: Tensor) -> tuple[T
 
 
 @_backward.register_fake
-def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sums: Tensor, table: Tensor, biases: Tensor  # noqa: ARG001
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(_: Tensor, q: Tensor, k: Tensor, v: Tensor, *__: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     d_q, d_k, d_v = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
     return d_q, d_k, d_v
 

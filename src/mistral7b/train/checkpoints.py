@@ -23,10 +23,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.errors import CheckpointError
@@ -60,6 +63,7 @@ class Checkpoints:
         self.wait()
         stager = DefaultStager(StagingOptions(False, False, False, False))
         held = stager.stage(_state(model, optims, self.ranks))
+        assert isinstance(held, dict), "staged at once"
         self._writing = self._thread.submit(self._write, step, held, facts)
         stager.close()
 
@@ -70,7 +74,7 @@ class Checkpoints:
         if writing is not None:
             try:
                 writing.result()
-            except (Exception, dcp.CheckpointException) as error:  # noqa: BLE001 torch wraps what the disk says, in no Exception
+            except (Exception, CheckpointException) as error:  # noqa: BLE001 torch wraps what the disk says, in no Exception
                 failed = error
         if self.ranks.agreed(failed is not None):
             raise CheckpointError(f"{self.folder}: a checkpoint was not written ({_reason(failed)}); those before it are whole")
@@ -90,21 +94,25 @@ class Checkpoints:
             path = self.folder / f"step-{step:08d}"
             wrong = self._wrong(path)
             if self.ranks.agreed(wrong is not None):
-                warnings.warn(f"{path.name} is damaged ({wrong or 'another rank says so'}); going back to one before", stacklevel=2)
+                warnings.warn(
+                    f"{path.name} is damaged ({wrong or 'another rank says so'}); going back to one before", stacklevel=2
+                )
                 continue
             self._load(path, model, optims)
             return _facts(path)
         if steps:
-            raise CheckpointError(f"{self.folder}: none of {len(steps)} checkpoints is sound; restore one, or take another run folder")
+            raise CheckpointError(
+                f"{self.folder}: none of {len(steps)} checkpoints is sound; restore one, or take another run folder"
+            )
         return None
 
     def _load(self, path: Path, model: nn.Module, optims: Sequence[torch.optim.Optimizer]) -> None:
-        reader = dcp.FileSystemReader(path)
+        reader = FileSystemReader(path)
         held = reader.read_metadata().state_dict_metadata
         state = _state(model, optims, self.ranks)
         state = {key: value for key, value in state.items() if not key.startswith("rng") or key in held}
         with _alone(self.ranks.world == 1):
-            dcp.load(state, storage_reader=reader, no_dist=self.ranks.world == 1)
+            load(state, storage_reader=reader, no_dist=self.ranks.world == 1)
         # Rates, decay and the like are the recipe's of today, not the checkpoint's.
         settings = [{key: group[key] for key in group.keys() - {"params"}} for each in optims for group in each.param_groups]
         set_state_dict(model, list(optims), model_state_dict=state["model"], optim_state_dict=state["optim"])
@@ -117,9 +125,9 @@ class Checkpoints:
         target = self.folder / f"step-{step:08d}"
         made = self.folder / (target.name + _PARTIAL)
         try:
-            writer = dcp.FileSystemWriter(made, single_file_per_rank=True, sync_files=True, overwrite=True)
+            writer = FileSystemWriter(made, single_file_per_rank=True, sync_files=True, overwrite=True)
             with _alone(self._group is None):
-                dcp.save(held, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
+                save(held, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
             if self.ranks.first:
                 files = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(made.iterdir())}
                 _durable(made / FACTS, json.dumps(facts | {"files": files}, indent=1))

@@ -75,6 +75,4 @@ def continuations(trainee: Trainee, tokenizer: Tokenizer, prompts: Sequence[str]
                 sequences[i].append(id)
         if not running:
             break
-    return [
-        tokenizer.decode(ids).removeprefix(tokenizer.decode(ids[:n])) for ids, n in zip(sequences, begun, strict=True)
-    ]
+    return [tokenizer.decode(ids).removeprefix(tokenizer.decode(ids[:n])) for ids, n in zip(sequences, begun, strict=True)]

@@ -79,7 +79,7 @@ def training_step(
             loss = trainee(micro.batch.to(ranks.device), micro.targets)
         assert isinstance(loss, Loss)
         # Sharding averages gradients over the data ranks.
-        (loss.total * (ranks.data_ranks / max(targets, 1))).backward()  # type: ignore[no-untyped-call]
+        (loss.total * (ranks.data_ranks / max(targets, 1))).backward()
         nll += loss.nll
     mean = (ranks.sum(nll) / max(targets, 1)).item()
     weights = list(trainee.parameters())

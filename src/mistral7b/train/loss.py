@@ -30,7 +30,7 @@ def next_token_loss(
     ranks holds an equal run of the head's rows, in the order of ranks, and all of the states.
     """
     wanted = torch.is_grad_enabled() and (states.requires_grad or head.requires_grad)
-    total, nll = _NextTokenLoss.apply(states, head, targets, z_loss, group, wanted)
+    total, nll = _NextTokenLoss.apply(states, head, targets, z_loss, group, wanted)  # type: ignore[no-untyped-call]
     return Loss(total, nll)
 
 

@@ -56,4 +56,5 @@ def orthogonal(x: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         gram = y @ y.T
         y = a * y + (b * gram + c * gram @ gram) @ y
-    return (y.T if x.shape[0] > x.shape[1] else y).float()
+    found: Tensor = (y.T if x.shape[0] > x.shape[1] else y).float()
+    return found

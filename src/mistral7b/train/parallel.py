@@ -33,7 +33,7 @@ def parallelise(model: Transformer, recipe: Parallel, precision: Precision, rank
         _split(model, ranks.tensor)
     for block in model.layers:
         if recipe.recompute:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if recipe.compile:
             block.compile()
     trainee = Trainee(model, z_loss=z_loss, tensor_group=ranks.tensor_group)

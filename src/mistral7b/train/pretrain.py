@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import torch
 
 from mistral7b.config import ModelConfig
 from mistral7b.data.pack import Mixture
-from mistral7b.data.shards import Shards
+from mistral7b.data.shards import Shards, Split
 from mistral7b.errors import MismatchError, NumericError, RecipeError
 from mistral7b.kernels.torch_room import TorchKernels
 from mistral7b.model.transformer import Transformer
@@ -37,7 +37,7 @@ from mistral7b.train.trainee import Trainee
 from mistral7b.train.watchdog import Watchdog
 
 CHECKPOINTS, MODEL = "checkpoints", "model"
-_TRAIN = "train"
+_TRAIN: Split = "train"
 
 
 class Watcher(Protocol):
@@ -67,10 +67,12 @@ class Progress:
     tokens: int = 0
     skipped: int = 0
     seconds: float = 0.0
-    norms: Norms = None  # type: ignore[assignment] # set below
+    norms: Norms = field(default_factory=Norms)
 
-    def __post_init__(self) -> None:
-        self.norms = Norms(**self.norms) if isinstance(self.norms, dict) else self.norms or Norms()
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Progress:
+        """What `asdict` made of one."""
+        return cls(**{**facts, "norms": Norms(**facts["norms"])})
 
 
 def pretrain(recipe: Pretrain, watcher: Watcher, *, device: torch.device | None = None, until: int | None = None) -> Outcome:
@@ -104,7 +106,9 @@ class _Run:
         self.course = course(recipe, self.shards)
         self.steps = self.course.steps(recipe.rows)
         if recipe.rows % ranks.data_ranks:
-            raise RecipeError(f"batch_tokens give {recipe.rows} rows a step, which {ranks.data_ranks} ranks cannot share; change them")
+            raise RecipeError(
+                f"batch_tokens give {recipe.rows} rows a step, which {ranks.data_ranks} ranks cannot share; change them"
+            )
         self.begun = initial.origin(recipe)
         self.config = initial.config_of(recipe, self.begun)
         _check_vocabulary(self.config, self.shards)
@@ -147,8 +151,7 @@ class _Run:
         self._check_same(facts)
         self._saved = facts["progress"]["step"]
         self._note(f"going on from step {facts['progress']['step']:,} of {self.steps:,}")
-        return Progress(**facts["progress"])
-
+        return Progress.of(facts["progress"])
 
     def _step(self, progress: Progress, watchdog: Watchdog, journal: Journal | None) -> None:
         recipe, ranks = self.recipe, self.ranks
@@ -243,7 +246,9 @@ class _Run:
             "data_sha256": self.shards.manifest["documents_sha256"],
             "recipe": as_json(replace(self.recipe, run=Path(), data=replace(self.recipe.data, shards=Path(), tokenizer=None))),
         }
-        export(self.trainee.model, folder, self.ranks, tokenizer=self.shards.tokenizer, context=self.recipe.data.length, facts=facts)
+        export(
+            self.trainee.model, folder, self.ranks, tokenizer=self.shards.tokenizer, context=self.recipe.data.length, facts=facts
+        )
         return folder
 
     def _check_same(self, facts: dict[str, Any]) -> None:
@@ -291,7 +296,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     def ask(number: int, _: object) -> None:
         nonlocal asked
         asked = True
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

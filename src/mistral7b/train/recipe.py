@@ -108,7 +108,7 @@ class Parallel:
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """A checkpoint every `every` steps and every `minutes`; the newest `newest` stay, and every one at a multiple of `forever`."""
+    """A checkpoint every `every` steps and every `minutes`; the newest `newest` stay, and those at multiples of `forever`."""
 
     every: int = 500
     minutes: float | None = None
@@ -170,4 +170,3 @@ class Pretrain:
     def rows(self) -> int:
         """Rows of a step, of all ranks together."""
         return self.batch_tokens // self.data.length
-

@@ -11,8 +11,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch.distributed as dist
 from torch import nn
+from torch.distributed import distributed_c10d as c10d
 
 from mistral7b.train.ranks import Ranks
 
@@ -59,8 +59,8 @@ class Watchdog:
         self._known: dict[int, tuple[int, float]] = {}
         self._thread: threading.Thread | None = None
         if ranks.world > 1:
-            store = dist.distributed_c10d._get_default_store()
-            self._store = dist.PrefixStore(f"watchdog/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+            store = c10d._get_default_store()
+            self._store = c10d.PrefixStore(f"watchdog/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
 
@@ -103,7 +103,8 @@ class Watchdog:
         return [_read(self._store.get(key)) for key in keys if self._store.check([key])]
 
     def _end(self, line: str) -> None:
-        print(f"mistral7b: error: {line}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"mistral7b: error: {line}\n")
+        sys.stderr.flush()
         os._exit(HANGS)
 
 
