@@ -62,7 +62,7 @@ class Checkpoints:
         """Takes a copy of the state and returns; a thread writes it. Waits for the one before, and raises its error."""
         self.wait()
         stager = DefaultStager(StagingOptions(False, False, False, False))
-        held = stager.stage(_state(model, optims, self.ranks))
+        held = stager.stage(_state(model, optims, self.ranks)[0])
         assert isinstance(held, dict), "staged at once"
         self._writing = self._thread.submit(self._write, step, held, facts)
         stager.close()
@@ -109,15 +109,12 @@ class Checkpoints:
     def _load(self, path: Path, model: nn.Module, optims: Sequence[torch.optim.Optimizer]) -> None:
         reader = FileSystemReader(path)
         held = reader.read_metadata().state_dict_metadata
-        state = _state(model, optims, self.ranks)
+        state, groups = _state(model, optims, self.ranks)
         state = {key: value for key, value in state.items() if not key.startswith("rng") or key in held}
         with _alone(self.ranks.world == 1):
             load(state, storage_reader=reader, no_dist=self.ranks.world == 1)
-        # Rates, decay and the like are the recipe's of today, not the checkpoint's.
-        settings = [{key: group[key] for key in group.keys() - {"params"}} for each in optims for group in each.param_groups]
-        set_state_dict(model, list(optims), model_state_dict=state["model"], optim_state_dict=state["optim"])
-        for group, held_before in zip((group for each in optims for group in each.param_groups), settings, strict=True):
-            group.update(held_before)
+        optim = {**state["optim"], "param_groups": groups}
+        set_state_dict(model, list(optims), model_state_dict=state["model"], optim_state_dict=optim)
         if (key := _rng_key(self.ranks)) in state:
             torch.set_rng_state(state[key])
 
@@ -173,9 +170,11 @@ def _alone(single: bool) -> Iterator[None]:
         yield
 
 
-def _state(model: nn.Module, optims: Sequence[torch.optim.Optimizer], ranks: Ranks) -> dict[str, Any]:
+def _state(model: nn.Module, optims: Sequence[torch.optim.Optimizer], ranks: Ranks) -> tuple[dict[str, Any], Any]:
+    """(What a checkpoint holds, the optimizers' groups). The groups stay out: their number is the layout's, and their rates and
+    decay are the recipe's of the day."""
     held, optim = get_state_dict(model, list(optims))
-    return {"model": held, "optim": optim, _rng_key(ranks): torch.get_rng_state()}
+    return {"model": held, "optim": {"state": optim["state"]}, _rng_key(ranks): torch.get_rng_state()}, optim["param_groups"]
 
 
 def _rng_key(ranks: Ranks) -> str:
