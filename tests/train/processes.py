@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 
 import mistral7b
+from mistral7b.checkpoint.folder import open_checkpoint
+from mistral7b.checkpoint.load import load_weights
 from mistral7b.recipe import as_json
 from mistral7b.train import journal
 from mistral7b.train.recipe import Pretrain
@@ -47,13 +50,13 @@ class Ended:
 class Group:
     """The ranks of one start. A context: those that still run at its end are killed."""
 
-    def __init__(self, recipe: Pretrain, world: int = 1, *args: object, hang: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, recipe: Pretrain, world: int = 1, *args: object,
+        hang: tuple[int, int] | None = None, fail: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
         self.recipe = recipe
-        recipe.run.mkdir(parents=True, exist_ok=True)
-        path = recipe.run.with_suffix(".json")
-        path.write_text(json.dumps(_without_defaults(as_json(recipe))))
-        hook = () if hang is None else ("--hang", *hang)
-        command = [sys.executable, WORKER, *hook, path, *args]
+        hooks = [part for name, at in (("--hang", hang), ("--fail", fail)) if at is not None for part in (name, *at)]
+        command = [sys.executable, WORKER, *hooks, write(recipe), *args]
         port = free_port()
         self.logs = [recipe.run.with_name(f"{recipe.run.name}.{rank}.log") for rank in range(world)]
         self.ranks = [self._start([str(part) for part in command], rank, world, port) for rank in range(world)]
@@ -77,14 +80,12 @@ class Group:
     def kill(self, rank: int, number: int = signal.SIGKILL) -> None:
         self.ranks[rank].send_signal(number)
 
-    def until(self, ready: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    def until(self, ready: Callable[[], bool]) -> None:
         """Waits for `ready`; fails if a rank ends before."""
-        limit = time.monotonic() + seconds
-        while not ready():
-            ended = [rank for rank, process in enumerate(self.ranks) if process.poll() is not None]
-            assert not ended, f"rank {ended[0]} ended: {self.logs[ended[0]].read_text()}"
-            assert time.monotonic() < limit, "\n".join(log.read_text() for log in self.logs)
-            time.sleep(0.02)
+        try:
+            wait_until(ready, lambda: all(process.poll() is None for process in self.ranks))
+        except AssertionError as error:
+            raise AssertionError("\n".join(log.read_text() for log in self.logs)) from error
 
     def until_step(self, step: int) -> None:
         self.until(lambda: any(line["step"] >= step for line in journal.read(self.recipe.run / journal.METRICS)))
@@ -95,6 +96,33 @@ class Group:
         for process in self.ranks:
             process.wait(max(0.1, limit - time.monotonic()))
         return [Ended(process.returncode, log.read_text()) for process, log in zip(self.ranks, self.logs, strict=True)]
+
+
+def write(recipe: Pretrain) -> Path:
+    """The recipe as a file, and the folder for its run."""
+    recipe.run.mkdir(parents=True, exist_ok=True)
+    path = recipe.run.with_suffix(".json")
+    path.write_text(json.dumps(_without_defaults(as_json(recipe))))
+    return path
+
+
+def wait_until(ready: Callable[[], bool], alive: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    limit = time.monotonic() + seconds
+    while not ready():
+        assert alive(), "ended too early"
+        assert time.monotonic() < limit, "too late"
+        time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def rank_of(pid: int) -> str | None:
+    """RANK in a process' environment."""
+    held = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next((each.decode().removeprefix("RANK=") for each in held if each.startswith(b"RANK=")), None)
 
 
 def run(recipe: Pretrain, world: int = 1, *args: object) -> list[Ended]:
@@ -136,8 +164,15 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     reader = FileSystemReader(newest)
     held = reader.read_metadata().state_dict_metadata
     found = {key: torch.empty(facts.size) for key, facts in held.items() if key.startswith("model.")}
-    load(found, storage_reader=reader, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        load(found, storage_reader=reader, no_dist=True)
     return {key.removeprefix("model."): value for key, value in found.items()}
+
+
+def exported(run: Path) -> dict[str, torch.Tensor]:
+    """The weights of the model folder that a run left."""
+    return load_weights(open_checkpoint(run / "model"))
 
 
 def _without_defaults(found: Any) -> Any:
