@@ -62,6 +62,19 @@ def test_weights_moments_and_random_numbers_come_back(tmp_path: Path) -> None:
     _same(other.state(), run.state())
 
 
+def test_groups_and_rates_are_those_of_the_optimizer_that_loads(tmp_path: Path) -> None:
+    """One group wrote, two read: a layout has as many as it has device meshes."""
+    run = _Run(tmp_path)
+    run.step(1)
+    run.checkpoints.wait()
+    other = _Run(tmp_path)
+    groups = [{"params": [weight], "lr": rate} for weight, rate in zip(other.model.parameters(), (0.3, 0.2), strict=True)]
+    other.optims = [torch.optim.AdamW(groups)]
+    other.checkpoints.load_newest(other.model, other.optims)
+    _same(other.state(), run.state())
+    assert [group["lr"] for group in other.optims[0].param_groups] == [0.3, 0.2]
+
+
 def test_the_copy_is_taken_before_the_next_step(tmp_path: Path) -> None:
     run = _Run(tmp_path)
     run.step(1)

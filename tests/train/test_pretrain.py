@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert _curve(tmp_path / "run") == _curve(whole[0])
     ours, theirs = _weights(tmp_path / "run"), _weights(whole[0])
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_run_that_stopped_before_its_first_step_begins_at_it(
+    tmp_path: Path, shards: Path, whole: tuple[Path, made.Silent]
+) -> None:
+    """A checkpoint of step 0 would hold an optimizer that had been made to step once, to have a state."""
+    run = tmp_path / "run"
+    for stop in (0, 2):
+        pretrain(made.recipe(run, shards), made.Silent(), until=stop)
+    assert _curve(run) == _curve(whole[0])[:2]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000002"]
+
+
+def test_a_run_that_ended_measures_again_and_says_it_once(tmp_path: Path, shards: Path, whole: tuple[Path, made.Silent]) -> None:
+    run = shutil.copytree(whole[0], tmp_path / "run")
+    pretrain(made.recipe(run, shards), made.Silent())
+    assert list(journal.read(run / journal.METRICS)) == list(journal.read(whole[0] / journal.METRICS))
 
 
 def test_a_run_that_lost_its_newest_checkpoint_repeats_the_same_steps(
