@@ -105,6 +105,7 @@ class _Run:
 
     def __init__(self, recipe: Pretrain, ranks: Ranks, watcher: Watcher, watchdog: Watchdog) -> None:
         self.recipe, self.ranks, self.watcher, self.watchdog = recipe, ranks, watcher, watchdog
+        watchdog.beat("opening the shards")
         self.shards = Shards.open(recipe.data.shards, recipe.data.tokenizer)
         self.tokenizer = Tokenizer.load(self.shards.tokenizer)
         self.course = course(recipe, self.shards)
@@ -116,6 +117,7 @@ class _Run:
         self.begun = initial.origin(recipe)
         self.config = initial.config_of(recipe, self.begun)
         _check_vocabulary(self.config, self.shards)
+        watchdog.beat("building the model")
         self.trainee = build(self.config, recipe, ranks)
         self.optims = optimizers(self.trainee.model, recipe.optimizer)
         self.checkpoints = Checkpoints(recipe.run / CHECKPOINTS, recipe.keep, ranks)
@@ -126,6 +128,7 @@ class _Run:
 
     def go(self, until: int | None) -> Outcome:
         progress = self._begin()
+        self.watchdog.beat("going on" if progress.step else "beginning")
         self.watchdog.follow(self.trainee.model.layers)
         journal = Journal(self.recipe.run, progress.step, ended=progress.step == self.steps) if self.ranks.first else None
         last = min(self.steps, until if until is not None else self.steps)
