@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -152,22 +154,41 @@ def test_an_error_of_one_rank_is_told_by_the_others(tmp_path: Path, shards: Path
     assert "ended: no such rows" in line
 
 
-def test_torchrun_starts_a_lost_worker_again(tmp_path: Path, shards: Path, two: Path) -> None:
-    recipe = _recipe(tmp_path / "run", shards)
-    command = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "--master-port")
-    path, log = processes.write(recipe), tmp_path / "log"
+@contextmanager
+def _torchrun(recipe: Pretrain, log: Path, *args: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Two workers and their agent, three steps into the run."""
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(processes.free_port()), *args]
     with log.open("wb") as file:
         agent = subprocess.Popen(
-            [sys.executable, *command, str(processes.free_port()), processes.WORKER, path],
+            [sys.executable, *command, processes.WORKER, processes.write(recipe)],
             env=processes.ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
         )  # fmt: skip
     try:
         processes.wait_until(lambda: len(processes.curve(recipe.run)) >= 3, lambda: agent.poll() is None)
-        victim = next(int(pid) for pid in processes.children(agent.pid) if processes.rank_of(pid) == "1")
+        yield agent
+    finally:
+        for pid in [agent.pid, *processes.children(agent.pid)] if agent.poll() is None else ():
+            os.kill(pid, signal.SIGKILL)
+        agent.wait()
+
+
+def test_torchrun_starts_a_lost_worker_again(tmp_path: Path, shards: Path, two: Path) -> None:
+    recipe, log = _recipe(tmp_path / "run", shards), tmp_path / "log"
+    with _torchrun(recipe, log, "--max-restarts", "1") as agent:
+        victim = next(pid for pid in processes.children(agent.pid) if processes.rank_of(pid) == "1")
         os.kill(victim, signal.SIGKILL)
         assert agent.wait(processes.PATIENCE) == 0, log.read_text()
-    finally:
-        agent.kill()
-        agent.wait()
     assert "going on from step" in log.read_text()
     _equal(recipe.run, two)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_signal_to_torchrun_saves_and_stops(tmp_path: Path, shards: Path, number: int) -> None:
+    recipe, log = _recipe(tmp_path / "run", shards), tmp_path / "log"
+    with _torchrun(recipe, log) as agent:
+        agent.send_signal(number)
+        assert agent.wait(processes.PATIENCE) != 0  # the agent's own way to say that it was told to end
+    last = processes.curve(recipe.run)[-1][0]
+    assert last < 22
+    assert (recipe.run / "checkpoints" / f"step-{last:08d}").is_dir(), log.read_text()
+    assert "the same command goes on" in log.read_text()
