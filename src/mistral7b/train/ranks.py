@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import distributed_c10d as c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.rendezvous import rendezvous
 
 from mistral7b.errors import RanksError, RecipeError
 from mistral7b.train.recipe import Parallel
@@ -122,16 +123,21 @@ def started(parallel: Parallel, *, device: torch.device | None = None, timeout: 
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     limit = timedelta(seconds=timeout)
     try:
-        dist.init_process_group(backend, timeout=limit)
+        store, rank, _ = next(rendezvous("env://", timeout=limit))
+        # After a restart torchrun may give the same store, with the addresses of processes that are gone.
+        store = c10d.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=limit)
     except (RuntimeError, ValueError) as error:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         why = str(error).split("\n", 1)[0]
-        raise RanksError(f"the {world} processes did not all meet at {place} within {timeout:.0f} s: {why}") from None
+        raise RanksError(
+            f"the {world} processes did not all meet at {place} ({why}); see that all were started and reach that port"
+        ) from None
     try:
         layout = (parallel.replicate, world // ways, parallel.tensor)
         mesh = init_device_mesh(device.type, layout, mesh_dim_names=_DIMENSIONS)
         for name in _DIMENSIONS:  # else those of NCCL wait ten minutes, whatever the timeout
             c10d._set_pg_timeout(limit, mesh[name].get_group())
-        yield Ranks(dist.get_rank(), world, device, mesh)
+        yield Ranks(rank, world, device, mesh)
     finally:
         dist.destroy_process_group()
