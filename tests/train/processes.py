@@ -32,7 +32,7 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("R
     "OMP_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }
-PATIENCE = 150.0  # seconds for a start of several processes on a busy machine, and a short run
+PATIENCE = 600.0  # seconds for a start of several processes on a busy machine, and a short run
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,14 @@ class Watchdog:
         self._stopped = threading.Event()
         self._board: Board | None = None
         self._deaf = False
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Watchdog:
         if self.ranks.world > 1:
             self._board = Board(self.ranks.world, self.ranks.told(uuid4().hex), self.seconds)
             for name, work in (("talks", self._talk), ("judges", self._judge)):
-                threading.Thread(target=work, name=f"watchdog {name}", daemon=True).start()
+                self._threads.append(threading.Thread(target=work, name=f"watchdog {name}", daemon=True))
+                self._threads[-1].start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -68,6 +70,8 @@ class Watchdog:
                 self._tell(f"rank {self.ranks.rank} on {socket.gethostname()} ended: {_one_line(error)}")
         finally:
             self._stopped.set()
+            for thread in self._threads:
+                thread.join(_AT_ONCE)  # a thread that Python's end meets inside the store's C++ would abort the process
 
     def follow(self, model: nn.Module) -> None:
         """A beat at each layer's forward."""
