@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from benchmarks.training_curve import Named, step, theirs
+
 from mistral7b.data.shards import Shards
 from mistral7b.train.optim import optimizers, set_rates
 from mistral7b.train.pretrain import course, pretrain

@@ -26,6 +26,7 @@ from mistral7b.train.checkpoints import Checkpoints
 from mistral7b.train.evaluate import bits_per_byte, byte_lengths, continuations, held_out
 from mistral7b.train.export import export
 from mistral7b.train.flops import batch_flops, peak_flops
+from mistral7b.train.going_on import changes, facts_of
 from mistral7b.train.journal import Journal
 from mistral7b.train.loop import Norms, StepResult, training_step
 from mistral7b.train.optim import optimizers, set_rates
@@ -148,7 +149,8 @@ class _Run:
             self._note(f"{self.config.describe()}")
             self._note(f"{self.steps:,} steps of {self.recipe.batch_tokens:,} tokens on {self.ranks.world} rank(s)")
             return Progress()
-        self._check_same(facts)
+        for line in changes(self.recipe, self.config, self.shards, facts):
+            self._note(line)
         self._saved = facts["progress"]["step"]
         self._note(f"going on from step {facts['progress']['step']:,} of {self.steps:,}")
         return Progress.of(facts["progress"])
@@ -222,12 +224,7 @@ class _Run:
         if self._saved == progress.step:
             return
         watchdog.beat(f"step {progress.step}: checkpoint")
-        facts = {
-            "progress": asdict(progress),
-            "recipe": as_json(self.recipe),
-            "config": self.config.to_params(),
-            "shards_sha256": self.shards.sha256,
-        }
+        facts = {"progress": asdict(progress), **facts_of(self.recipe, self.config, self.shards)}
         self.checkpoints.save(progress.step, self.trainee.model, self.optims, facts)
         self._saved, self._saved_at = progress.step, time.monotonic()
 
@@ -250,16 +247,6 @@ class _Run:
             self.trainee.model, folder, self.ranks, tokenizer=self.shards.tokenizer, context=self.recipe.data.length, facts=facts
         )
         return folder
-
-    def _check_same(self, facts: dict[str, Any]) -> None:
-        """A run goes on with the same network and the same rows; the rest of a recipe may change, and is said."""
-        if facts["config"] != self.config.to_params():
-            raise MismatchError(f"{self.recipe.run} holds a run of another architecture; name another run folder")
-        if facts["shards_sha256"] != self.shards.sha256:
-            raise MismatchError(f"{self.recipe.run} was begun with other shards; give those back, or name another run folder")
-        now, then = as_json(self.recipe), facts["recipe"]
-        for name in sorted(key for key in now if now[key] != then.get(key) and key not in ("run", "parallel")):
-            self._note(f"{name} is not as it was: {then.get(name)} before, {now[name]} now")
 
     def _way_on(self) -> str:
         steps = self.checkpoints.steps()
