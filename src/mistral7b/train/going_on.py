@@ -34,7 +34,7 @@ def changes(recipe: Pretrain, config: ModelConfig, shards: Shards, facts: dict[s
     for name, (before, after) in {**reading, "batch_tokens": (then.get("batch_tokens"), now["batch_tokens"])}.items():
         if before != after:
             raise MismatchError(
-                f"{recipe.run} was begun with {name} {before}, which decides what a step reads; keep it, or name another run folder"
+                f"{recipe.run} was begun with {name} {before}, which decides what it reads; keep it, or name another run folder"
             )
     for name in sorted(now.keys() - set(_OWN)):
         if now[name] != then.get(name):
