@@ -43,19 +43,20 @@ def model() -> Transformer:
     return made
 
 
-@given(n_ids=st.integers(2, 300), context=st.integers(2, 50))
-def test_every_token_is_counted_once_with_context_before_it(n_ids: int, context: int) -> None:
-    found = list(pieces(n_ids, context))
+@given(n_ids=st.integers(2, 300), context=st.integers(2, 50), data=st.data())
+def test_every_token_is_counted_once_with_context_before_it(n_ids: int, context: int, data: st.DataObject) -> None:
+    overlap = data.draw(st.integers(1, context // 2))
+    found = list(pieces(n_ids, context, overlap))
     assert [target for piece in found for target in range(piece.first + 1, piece.end + 1)] == list(range(1, n_ids))
     assert all(1 <= piece.end - piece.begin <= context for piece in found)
-    assert all(piece.first - piece.begin >= context // 2 for piece in found[1:])
+    assert all(piece.first - piece.begin >= overlap for piece in found[1:])
     assert found[0].begin == 0
     if n_ids - 1 <= context:
         assert len(found) == 1
 
 
 def test_pieces_of_the_docstring() -> None:
-    assert [(piece.begin, piece.end) for piece in pieces(10, 4)] == [(0, 4), (2, 6), (4, 8), (5, 9)]
+    assert [(piece.begin, piece.end) for piece in pieces(10, 4, 2)] == [(0, 4), (2, 6), (4, 8), (5, 9)]
 
 
 @pytest.mark.parametrize("context", [2, 7, 16, 500])
@@ -69,7 +70,7 @@ def test_it_is_the_definition_read_aloud(
             continue
         ids = [1, *tokenizer.encode(text), 2]
         tokens += len(ids) - 1
-        for piece in pieces(len(ids), context):
+        for piece in pieces(len(ids), context, min(context // 2, 6)):
             with torch.no_grad():
                 logits = model(TokenBatch.pack([Span(ids[piece.begin : piece.end], logits="all")]))
             for row in range(piece.first, piece.end):
@@ -98,8 +99,8 @@ def test_equal_probabilities_cost_the_logarithm_of_the_vocabulary(tokenizer: Tok
 @given(sizes=st.lists(st.integers(2, 60), min_size=1, max_size=20), context=st.integers(2, 40))
 def test_batches_hold_every_piece_in_order(sizes: list[int], context: int) -> None:
     documents = [[i] * n for i, n in enumerate(sizes)]
-    found = [(ids[0], piece) for batch in batches(documents, context) for ids, piece in batch]
-    assert found == [(i, piece) for i, n in enumerate(sizes) for piece in pieces(n, context)]
+    found = [(ids[0], piece) for batch in batches(documents, context, 1) for ids, piece in batch]
+    assert found == [(i, piece) for i, n in enumerate(sizes) for piece in pieces(n, context, 1)]
 
 
 def test_what_is_refused(model: Transformer, tokenizer: Tokenizer) -> None:

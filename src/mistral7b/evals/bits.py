@@ -64,8 +64,8 @@ def bits_per_byte(
     A document is BOS, its tokens, EOS, as in training. Counted are -log2 of the probabilities of every token after BOS, that
     of EOS included: a reader who is to write the text down again from those bits must also learn where it ends. The sum over
     all documents is divided by the UTF-8 bytes of their texts. A document longer than `context` is read in overlapping pieces,
-    each beginning at position 0; every token is counted once, and after the first piece with at least half of `context`
-    before it. The model's window holds within a piece. Texts without a character are left out.
+    each beginning at position 0; every token is counted once, and after the first piece with at least a window of tokens
+    before it, or half of `context` if that is less. The window holds within a piece. Texts without a character are left out.
 
     `progress` is told (tokens done, in all). Raises DataError if no text has a character, RequestError for a context below 2,
     NumericError for probabilities that are not finite.
@@ -77,7 +77,8 @@ def bits_per_byte(
         raise DataError("there is no text to measure on")
     documents = [[tokenizer.bos_id, *ids, tokenizer.eos_id] for ids in tokenizer.encode_many(kept)]
     total, done, bits = sum(len(ids) - 1 for ids in documents), 0, 0.0
-    for batch in batches(documents, context):
+    overlap = min(context // 2, model.config.sliding_window or context)
+    for batch in batches(documents, context, overlap):
         bits += _bits(model, batch)
         done += sum(piece.end - piece.first for _, piece in batch)
         if progress is not None:
@@ -87,24 +88,24 @@ def bits_per_byte(
     return Bits(bits, sum(len(text.encode()) for text in kept), total, len(kept), context)
 
 
-def pieces(n_ids: int, context: int) -> Iterator[Piece]:
-    """How a document of `n_ids` is read: 10 ids in a context of 4 as inputs [0, 4), [2, 6), [4, 8), [5, 9)."""
+def pieces(n_ids: int, context: int, overlap: int) -> Iterator[Piece]:
+    """How a document of `n_ids` is read: 10 ids in a context of 4 with an overlap of 2 as [0, 4), [2, 6), [4, 8), [5, 9)."""
     end = min(context, n_ids - 1)
     yield Piece(0, 0, end)
     while end < n_ids - 1:
-        first, end = end, min(end + context - context // 2, n_ids - 1)
+        first, end = end, min(end + context - overlap, n_ids - 1)
         yield Piece(end - context, first, end)
 
 
 Batch = list[tuple[Sequence[int], Piece]]
 
 
-def batches(documents: Sequence[Sequence[int]], context: int) -> Iterator[Batch]:
+def batches(documents: Sequence[Sequence[int]], context: int, overlap: int) -> Iterator[Batch]:
     """The pieces of all documents, in their order, in runs of at most `_TOGETHER` tokens, or of one piece."""
     batch: Batch = []
     held = 0
     for ids in documents:
-        for piece in pieces(len(ids), context):
+        for piece in pieces(len(ids), context, overlap):
             size = piece.end - piece.begin
             if batch and held + size > _TOGETHER:
                 yield batch
