@@ -49,3 +49,7 @@ class RecipeError(Mistral7BError):
 
 class DataError(Mistral7BError):
     """Documents or token shards that are missing, damaged, or not those they are taken for."""
+
+
+class RanksError(Mistral7BError):
+    """The processes of one run do not find one another, or have lost one; the line names it where that is known."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from mistral7b.config import ModelConfig
 from mistral7b.store.names import resolve
+from mistral7b.train.pretrain import Outcome
+from mistral7b.train.pretrain import pretrain as run_here
 from mistral7b.train.recipe import Data, Evaluate, Keep, Optimizer, Pretrain, Schedule
 from tests.data import made
 
@@ -30,10 +32,10 @@ def documents(seed: int, count: int) -> list[list[int]]:
     return found
 
 
-def shards(folder: Path) -> Path:
-    """Two sources in `folder`, and the tokenizer of `tiny` beside them."""
+def shards(folder: Path, epochs: float = 1.0) -> Path:
+    """Two sources in `folder`, and the tokenizer of `tiny` beside them: 22 steps an epoch."""
     held_out = {"stories": [documents(3, 20)], "books": [documents(4, 20)]}
-    made.shards(folder, {"stories": [documents(1, 60), documents(2, 60)], "books": [documents(5, 80)]}, held_out)
+    made.shards(folder, {"stories": [documents(1, 60), documents(2, 60)], "books": [documents(5, 80)]}, held_out, epochs=epochs)
     shutil.copyfile(resolve("tiny") / "tokenizer.model.v3", folder / "tokenizer.model.v3")
     return folder
 
@@ -46,6 +48,11 @@ def recipe(run: Path, folder: Path, **changes: Any) -> Pretrain:
         evaluate=Evaluate(every=8, tokens=4 * LENGTH, prompts=("Once",), sample_tokens=3), hang_seconds=60.0,
     )  # fmt: skip
     return replace(base, **changes)
+
+
+def pretrain(recipe: Pretrain, until: int | None = None) -> Outcome:
+    """The run in this process, told to nobody."""
+    return run_here(recipe, Silent(), until=until)
 
 
 class Silent:

@@ -62,6 +62,8 @@ def pretrain(
         return
     if world_size is not None or device is not None:
         raise RequestError("--world-size and --device are for --plan; processes are started with torchrun")
+    # Before torch is there: when a rank is lost, its C++ prints stack traces beside the line that names the rank.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from mistral7b.train.pretrain import pretrain as run
 
     with _Screen(as_json) as screen:

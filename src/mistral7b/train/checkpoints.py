@@ -14,12 +14,14 @@ import json
 import os
 import re
 import shutil
+import socket
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -42,7 +44,10 @@ _PARTIAL = ".partial"
 
 
 class Checkpoints:
-    """The checkpoints in `folder`. All ranks call every method, in the same order."""
+    """The checkpoints in `folder`, which all ranks share. All ranks call every method, in the same order.
+
+    Raises CheckpointError, on all ranks, for a folder that is not the same one on every host.
+    """
 
     def __init__(self, folder: Path, keep: Keep, ranks: Ranks) -> None:
         self.folder = folder
@@ -56,13 +61,13 @@ class Checkpoints:
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(f"*{_PARTIAL}"):
                 shutil.rmtree(left)
-        ranks.wait()
+        self._check_shared()
 
     def save(self, step: int, model: nn.Module, optims: Sequence[torch.optim.Optimizer], facts: dict[str, Any]) -> None:
         """Takes a copy of the state and returns; a thread writes it. Waits for the one before, and raises its error."""
         self.wait()
         stager = DefaultStager(StagingOptions(False, False, False, False))
-        held = stager.stage(_state(model, optims, self.ranks))
+        held = stager.stage(_state(model, optims, self.ranks)[0])
         assert isinstance(held, dict), "staged at once"
         self._writing = self._thread.submit(self._write, step, held, facts)
         stager.close()
@@ -70,14 +75,14 @@ class Checkpoints:
     def wait(self) -> None:
         """Until the last one is on disk. Raises CheckpointError if it could not be written; older ones are whole."""
         writing, self._writing = self._writing, None
-        failed = None
+        failed: str | None = None
         if writing is not None:
             try:
                 writing.result()
             except (Exception, CheckpointException) as error:  # noqa: BLE001 torch wraps what the disk says, in no Exception
-                failed = error
-        if self.ranks.agreed(failed is not None):
-            raise CheckpointError(f"{self.folder}: a checkpoint was not written ({_reason(failed)}); those before it are whole")
+                failed = _reason(error)
+        if (why := self.ranks.any_word(failed)) is not None:
+            raise CheckpointError(f"{self.folder}: a checkpoint was not written ({why}); those before it are whole")
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -89,17 +94,14 @@ class Checkpoints:
     def load_newest(self, model: nn.Module, optims: Sequence[torch.optim.Optimizer]) -> dict[str, Any] | None:
         """Puts the newest checkpoint whose files are as they were written in place, and returns its facts; None if there is
         none. Warns of each that is not; raises CheckpointError if there are some and none is sound."""
-        steps = self.steps()
+        steps = self.ranks.told(self.steps())
         for step in steps:
             path = self.folder / f"step-{step:08d}"
-            wrong = self._wrong(path)
-            if self.ranks.agreed(wrong is not None):
-                warnings.warn(
-                    f"{path.name} is damaged ({wrong or 'another rank says so'}); going back to one before", stacklevel=2
-                )
-                continue
-            self._load(path, model, optims)
-            return _facts(path)
+            if (wrong := self.ranks.any_word(self._wrong(path))) is None:
+                self._load(path, model, optims)
+                return _facts(path)
+            if self.ranks.first:
+                warnings.warn(f"{path.name} is damaged ({wrong}); going back to one before", stacklevel=2)
         if steps:
             raise CheckpointError(
                 f"{self.folder}: none of {len(steps)} checkpoints is sound; restore one, or take another run folder"
@@ -109,15 +111,15 @@ class Checkpoints:
     def _load(self, path: Path, model: nn.Module, optims: Sequence[torch.optim.Optimizer]) -> None:
         reader = FileSystemReader(path)
         held = reader.read_metadata().state_dict_metadata
-        state = _state(model, optims, self.ranks)
+        state, groups = _state(model, optims, self.ranks)
         state = {key: value for key, value in state.items() if not key.startswith("rng") or key in held}
-        with _alone(self.ranks.world == 1):
-            load(state, storage_reader=reader, no_dist=self.ranks.world == 1)
-        # Rates, decay and the like are the recipe's of today, not the checkpoint's.
-        settings = [{key: group[key] for key in group.keys() - {"params"}} for each in optims for group in each.param_groups]
-        set_state_dict(model, list(optims), model_state_dict=state["model"], optim_state_dict=state["optim"])
-        for group, held_before in zip((group for each in optims for group in each.param_groups), settings, strict=True):
-            group.update(held_before)
+        with _alone(self._group is None):
+            try:
+                load(state, storage_reader=reader, process_group=self._group, no_dist=self._group is None)
+            except CheckpointException as error:
+                raise CheckpointError(f"{path} cannot be read ({_reason(error)}); mend that, and start again") from None
+        optim = {**state["optim"], "param_groups": groups}
+        set_state_dict(model, list(optims), model_state_dict=state["model"], optim_state_dict=optim)
         if (key := _rng_key(self.ranks)) in state:
             torch.set_rng_state(state[key])
 
@@ -140,6 +142,18 @@ class Checkpoints:
             if self.ranks.first:
                 shutil.rmtree(made, ignore_errors=True)
             raise
+
+    def _check_shared(self) -> None:
+        """A rank whose host has another disk under this name would leave its part of every checkpoint there."""
+        sign = self.folder / self.ranks.told(f".{uuid4().hex}{_PARTIAL}")
+        if self.ranks.first:
+            sign.mkdir()
+        self.ranks.wait()
+        lacks = self.ranks.any_word(None if sign.is_dir() else f"rank {self.ranks.rank} on {socket.gethostname()}")
+        if self.ranks.first:
+            sign.rmdir()
+        if lacks is not None:
+            raise CheckpointError(f"{self.folder} of rank 0 is not there for {lacks}; give a run folder that all hosts share")
 
     def _retire(self) -> None:
         """Removes those that are neither new nor to be kept; renamed first, so that none is ever half there."""
@@ -173,9 +187,11 @@ def _alone(single: bool) -> Iterator[None]:
         yield
 
 
-def _state(model: nn.Module, optims: Sequence[torch.optim.Optimizer], ranks: Ranks) -> dict[str, Any]:
+def _state(model: nn.Module, optims: Sequence[torch.optim.Optimizer], ranks: Ranks) -> tuple[dict[str, Any], Any]:
+    """(What a checkpoint holds, the optimizers' groups). The groups stay out: their number is the layout's, and their rates and
+    decay are the recipe's of the day."""
     held, optim = get_state_dict(model, list(optims))
-    return {"model": held, "optim": optim, _rng_key(ranks): torch.get_rng_state()}
+    return {"model": held, "optim": {"state": optim["state"]}, _rng_key(ranks): torch.get_rng_state()}, optim["param_groups"]
 
 
 def _rng_key(ranks: Ranks) -> str:
@@ -211,16 +227,16 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _reason(error: BaseException | None) -> str:
+def _reason(error: BaseException) -> str:
     """The innermost cause in a few words."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-    return " ".join(str(causes[-1]).split())[:200] if causes else "another rank says so"
+    return " ".join(str(causes[-1]).split())[:200]
 
 
-def _causes(error: BaseException | None) -> Iterable[BaseException]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         held = getattr(error, "failures", None)  # torch's CheckpointException: {rank: (error, traceback)}

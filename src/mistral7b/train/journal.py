@@ -14,14 +14,14 @@ _SMOOTH = 0.95
 
 class Journal:
     """The files of `run`, as of `step`: lines of later steps, which a kill left behind, are taken away, so that a resumed
-    run's curve has each step once."""
+    run's curve has each step once. `ended`: all steps are done, and the last evaluation is made anew."""
 
-    def __init__(self, run: Path, step: int) -> None:
+    def __init__(self, run: Path, step: int, *, ended: bool = False) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self.run = run
         self.path = run / METRICS
-        _cut(self.path, step)
+        _cut(self.path, step, ended)
         self._file = self.path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(run / EVENTS), purge_step=step + 1)
 
@@ -40,6 +40,10 @@ class Journal:
         for prompt, text in samples.items():
             self._events.add_text(prompt, f"**{prompt}**{text}", step)
         draw(self.path, self.run / PICTURE)
+
+    def keep(self) -> None:
+        """Until what was written is on the disk: before a checkpoint is, which begins behind these lines."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
@@ -99,8 +103,10 @@ def _smooth(values: list[float]) -> list[float]:
     return found
 
 
-def _cut(path: Path, step: int) -> None:
-    kept = [json.dumps(line) for line in read(path) if line["step"] <= step]
+def _cut(path: Path, step: int, ended: bool) -> None:
+    kept = [
+        json.dumps(line) for line in read(path) if line["step"] < step or (line["step"] == step and ("loss" in line or not ended))
+    ]
     aside = path.with_suffix(".partial")
     with aside.open("w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in kept)

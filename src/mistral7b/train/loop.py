@@ -68,7 +68,7 @@ def training_step(
     A spike changes `norms` only, and counts there. Raises NumericError for a loss or a gradient that is not finite, and for
     too many spikes in a row; the weights are then as before.
     """
-    wanted = torch.tensor(float(sum(micro.wanted for micro in micro_batches)), device=ranks.device)
+    wanted = torch.tensor(float(sum(micro.wanted for micro in micro_batches)), dtype=torch.float64, device=ranks.device)
     targets = int(ranks.sum(wanted).item())
     nll = torch.zeros((), device=ranks.device)
     for i, micro in enumerate(micro_batches):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 import torch
@@ -71,6 +72,8 @@ def _check(config: ModelConfig, ways: int) -> None:
 
 def _split(model: Transformer, mesh: DeviceMesh) -> None:
     """Columns of the first matrices, rows of the second (Megatron-LM, arXiv 1909.08053, section 3); the head by vocabulary."""
+    # It warns of two gathers in a row, which is what sharding a shard costs.
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
     for block in model.layers:
         for name in _COLUMNS:
             _sharded(block.get_submodule(name), mesh, 0)

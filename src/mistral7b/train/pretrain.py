@@ -80,10 +80,14 @@ def pretrain(recipe: Pretrain, watcher: Watcher, *, device: torch.device | None 
     """Trains by `recipe` from its newest checkpoint, or from the beginning; `until` ends after that step, saved.
 
     SIGTERM and Ctrl-C save and stop. Raises RecipeError, DataError and MismatchError for what does not fit together,
-    NumericError for a loss that is not finite, CheckpointError for a disk that takes no more; what was saved stays.
+    NumericError for a loss that is not finite, CheckpointError for a disk that takes no more, RanksError for a rank that is
+    gone; what was saved stays.
     """
-    with started(recipe.parallel, device=device, timeout=2 * recipe.hang_seconds) as ranks:
-        return _Run(recipe, ranks, watcher).go(until)
+    with (
+        started(recipe.parallel, device=device, timeout=2 * recipe.hang_seconds) as ranks,
+        Watchdog(ranks, recipe.hang_seconds) as watchdog,
+    ):
+        return _Run(recipe, ranks, watcher, watchdog).go(until)
 
 
 def course(recipe: Pretrain, shards: Shards) -> Course:
@@ -100,8 +104,8 @@ def course(recipe: Pretrain, shards: Shards) -> Course:
 class _Run:
     """Everything of one run in one process."""
 
-    def __init__(self, recipe: Pretrain, ranks: Ranks, watcher: Watcher) -> None:
-        self.recipe, self.ranks, self.watcher = recipe, ranks, watcher
+    def __init__(self, recipe: Pretrain, ranks: Ranks, watcher: Watcher, watchdog: Watchdog) -> None:
+        self.recipe, self.ranks, self.watcher, self.watchdog = recipe, ranks, watcher, watchdog
         self.shards = Shards.open(recipe.data.shards, recipe.data.tokenizer)
         self.tokenizer = Tokenizer.load(self.shards.tokenizer)
         self.course = course(recipe, self.shards)
@@ -123,26 +127,25 @@ class _Run:
 
     def go(self, until: int | None) -> Outcome:
         progress = self._begin()
-        watchdog = Watchdog(self.ranks, self.recipe.hang_seconds)
-        watchdog.follow(self.trainee.model.layers)
-        journal = Journal(self.recipe.run, progress.step) if self.ranks.first else None
+        self.watchdog.follow(self.trainee.model.layers)
+        journal = Journal(self.recipe.run, progress.step, ended=progress.step == self.steps) if self.ranks.first else None
         last = min(self.steps, until if until is not None else self.steps)
         try:
             with _asked_to_stop() as asked:
                 while progress.step < last and not self.ranks.agreed(asked()):
-                    self._step(progress, watchdog, journal)
-                self._save(progress, watchdog)
+                    self._step(progress, journal)
+                self._save(progress, journal)
                 self.checkpoints.wait()
             if progress.step < self.steps:
                 return Outcome(progress.step, self.steps, None)
             return Outcome(progress.step, self.steps, self._finish(progress, journal))
         finally:
-            watchdog.close()
             self.checkpoints.close()
             if journal is not None:
                 journal.close()
 
     def _begin(self) -> Progress:
+        self.watchdog.beat("loading")
         facts = self.checkpoints.load_newest(self.trainee.model, self.optims)
         if facts is None:
             initial.fill(self.trainee.model, self.begun, self.recipe.seed)
@@ -155,19 +158,19 @@ class _Run:
         self._note(f"going on from step {facts['progress']['step']:,} of {self.steps:,}")
         return Progress.of(facts["progress"])
 
-    def _step(self, progress: Progress, watchdog: Watchdog, journal: Journal | None) -> None:
+    def _step(self, progress: Progress, journal: Journal | None) -> None:
         recipe, ranks = self.recipe, self.ranks
         begun = time.monotonic()
-        watchdog.beat(f"step {progress.step + 1}: data")
+        self.watchdog.beat(f"step {progress.step + 1}: data")
         micro_batches = list(
             self.course.micro_batches(progress.step, recipe.rows, recipe.micro_batch_rows, ranks.data_rank, ranks.data_ranks)
         )
         set_rates(self.optims, rate := share(recipe.schedule, progress.step, self.steps))
-        watchdog.beat(f"step {progress.step + 1}: forward and backward")
+        self.watchdog.beat(f"step {progress.step + 1}: forward and backward")
         try:
             result = training_step(
                 self.trainee, micro_batches, self.optims, ranks, precision=recipe.precision, clip_at=recipe.optimizer.clip,
-                spikes=recipe.spikes, norms=progress.norms, watchdog=watchdog,
+                spikes=recipe.spikes, norms=progress.norms, watchdog=self.watchdog,
             )  # fmt: skip
         except NumericError as error:
             raise NumericError(f"step {progress.step + 1}: {error}; {self._way_on()}") from None
@@ -182,9 +185,9 @@ class _Run:
             journal.step(line)
             self.watcher.step(line, self.steps)
         if progress.step % recipe.evaluate.every == 0 and progress.step < self.steps:
-            self._evaluate(progress, watchdog, journal)
+            self._evaluate(progress, journal)
         if self._due(progress.step):
-            self._save(progress, watchdog)
+            self._save(progress, journal)
 
     def _line(self, progress: Progress, result: StepResult, rate: float, seconds: float, flops: float) -> dict[str, Any]:
         line: dict[str, Any] = {
@@ -195,9 +198,9 @@ class _Run:
             line["mfu"] = flops / seconds / (self.peak * self.ranks.world)
         return line | ({"skipped": True} if result.skipped else {})
 
-    def _evaluate(self, progress: Progress, watchdog: Watchdog, journal: Journal | None) -> None:
+    def _evaluate(self, progress: Progress, journal: Journal | None) -> None:
         begun = time.monotonic()
-        watchdog.beat(f"step {progress.step}: evaluation")
+        self.watchdog.beat(f"step {progress.step}: evaluation")
         plan = self.recipe.evaluate
         self._show(progress.step, self._bits(plan.tokens), journal)
         progress.seconds += time.monotonic() - begun
@@ -220,10 +223,12 @@ class _Run:
         late = keep.minutes is not None and time.monotonic() - self._saved_at > 60 * keep.minutes
         return step % keep.every == 0 or self.ranks.agreed(late)
 
-    def _save(self, progress: Progress, watchdog: Watchdog) -> None:
-        if self._saved == progress.step:
+    def _save(self, progress: Progress, journal: Journal | None) -> None:
+        if progress.step in (self._saved, 0):  # step 0 is the seed's
             return
-        watchdog.beat(f"step {progress.step}: checkpoint")
+        self.watchdog.beat(f"step {progress.step}: checkpoint")
+        if journal is not None:
+            journal.keep()
         facts = {"progress": asdict(progress), **facts_of(self.recipe, self.config, self.shards)}
         self.checkpoints.save(progress.step, self.trainee.model, self.optims, facts)
         self._saved, self._saved_at = progress.step, time.monotonic()
@@ -231,8 +236,10 @@ class _Run:
     def _finish(self, progress: Progress, journal: Journal | None) -> Path:
         folder = self.recipe.run / MODEL
         self._note("measuring on all held-out text")
+        self.watchdog.beat("measuring on all held-out text")
         bits = self._bits(None)
         self._show(progress.step, bits, journal)
+        self.watchdog.beat("writing the model")
         facts = {
             "tokens": progress.tokens,
             "steps": progress.step,

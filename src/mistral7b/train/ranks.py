@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import distributed_c10d as c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from mistral7b.errors import RecipeError
+from mistral7b.errors import RanksError, RecipeError
 from mistral7b.train.recipe import Parallel
+
+T = TypeVar("T")
+_DIMENSIONS = ("replicate", "shard", "tensor")
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,25 @@ class Ranks:
         dist.all_reduce(said, op=dist.ReduceOp.MAX)
         return bool(said.item())
 
+    def any_word(self, word: str | None) -> str | None:
+        """What the first rank that has something to say says; None if none has."""
+        if self.world == 1:
+            return word
+        words: list[str | None] = [None] * self.world
+        dist.all_gather_object(words, word)
+        return next((each for each in words if each is not None), None)
+
+    def told(self, value: T) -> T:
+        """What the first rank has for a value."""
+        if self.world == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, src=0)
+        return held[0]
+
     def wait(self) -> None:
         """Until all ranks are here."""
-        if self.world > 1:
-            dist.barrier()
+        self.agreed(False)  # a barrier would ask NCCL for a device
 
 
 def device_here() -> torch.device:
@@ -83,8 +103,8 @@ def device_here() -> torch.device:
 def started(parallel: Parallel, *, device: torch.device | None = None, timeout: float = 600.0) -> Iterator[Ranks]:
     """The ranks of this run, for as long as the block runs: those of torchrun's environment, else this process alone.
 
-    Raises RecipeError for a layout that does not fit the number of processes. A collective that takes longer than `timeout`
-    seconds raises in torch.
+    Raises RecipeError for a layout that does not fit the number of processes, and RanksError if they do not all come within
+    `timeout` seconds. A collective that takes longer than that raises in torch.
     """
     device = device or device_here()
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -100,10 +120,18 @@ def started(parallel: Parallel, *, device: torch.device | None = None, timeout: 
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    limit = timedelta(seconds=timeout)
+    try:
+        dist.init_process_group(backend, timeout=limit)
+    except (RuntimeError, ValueError) as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        why = str(error).split("\n", 1)[0]
+        raise RanksError(f"the {world} processes did not all meet at {place} within {timeout:.0f} s: {why}") from None
     try:
         layout = (parallel.replicate, world // ways, parallel.tensor)
-        mesh = init_device_mesh(device.type, layout, mesh_dim_names=("replicate", "shard", "tensor"))
+        mesh = init_device_mesh(device.type, layout, mesh_dim_names=_DIMENSIONS)
+        for name in _DIMENSIONS:  # else those of NCCL wait ten minutes, whatever the timeout
+            c10d._set_pg_timeout(limit, mesh[name].get_group())
         yield Ranks(dist.get_rank(), world, device, mesh)
     finally:
         dist.destroy_process_group()
