@@ -11,7 +11,7 @@ import torch
 from mistral7b.config import ModelConfig
 from mistral7b.data.shards import Shards
 from mistral7b.errors import DataError, RecipeError
-from mistral7b.kernels.torch_room import TorchKernels
+from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.train import initial
 from mistral7b.train.flops import PEAKS, attention_flops, matrix_flops
@@ -83,7 +83,7 @@ def make_plan(recipe: Pretrain, world_size: int, device: str, mfu: float, *, pea
         raise RecipeError(f"parallel: tensor x replicate is {ways}, which does not divide --world-size {world_size}")
     config = initial.config_of(recipe, initial.origin(recipe))
     with torch.device("meta"):
-        model = Transformer(config, TorchKernels(row_tile=None))
+        model = Transformer(config, TrainingKernels())
     parts = memory(recipe, config, model, world_size)
     tokens, notes = _tokens(recipe)
     rate = peak or PEAKS.get(device)
