@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mistral7b.kernels.packed import PackedPlan
 from mistral7b.kernels.torch_room import TorchKernels
 
 
@@ -33,6 +34,22 @@ class TrainingKernels(TorchKernels):
         if torch.compiler.is_compiling():
             return super().swiglu(gate, up)
         return _SwiGLU.apply(gate, up)  # type: ignore[no-untyped-call,no-any-return]
+
+    def plan_packed(self, positions: Tensor, window: int | None, device: torch.device) -> object:
+        """Query blocks over window slices; on CUDA FlexAttention's blocks, which has no backward pass on a CPU."""
+        if device.type != "cuda":
+            return super().plan_packed(positions, window, device)
+        from mistral7b.kernels.flex import FlexPlan  # brings torch's compiler along
+
+        return FlexPlan.of(positions, window, device)
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, plan: object) -> Tensor:
+        if isinstance(plan, PackedPlan):
+            return super().attention(q, k, v, plan)
+        from mistral7b.kernels.flex import FlexPlan
+
+        assert isinstance(plan, FlexPlan), "a plan of this room"
+        return plan.attend(q, k, v)
 
 
 class _RMSNorm(torch.autograd.Function):
