@@ -16,7 +16,7 @@ from mistral7b.config import ModelConfig
 from mistral7b.data.pack import Mixture
 from mistral7b.data.shards import Shards, Split
 from mistral7b.errors import MismatchError, NumericError, RecipeError
-from mistral7b.kernels.torch_room import TorchKernels
+from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.recipe import as_json
 from mistral7b.tokens.tokenizer import Tokenizer
@@ -268,7 +268,7 @@ class _Run:
 def build(config: ModelConfig, recipe: Pretrain, ranks: Ranks) -> Trainee:
     """The network in memory of this rank's device, laid out for training; its weights are not set yet."""
     with torch.device("meta"):
-        model = Transformer(config, TorchKernels(row_tile=None))
+        model = Transformer(config, TrainingKernels())
     trainee = parallelise(model, recipe.parallel, recipe.precision, ranks, z_loss=recipe.z_loss)
     trainee.to_empty(device=ranks.device)
     return trainee
