@@ -7,7 +7,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow sanitize clean
+.PHONY: help demo test check slow sanitize tiny clean
 .DELETE_ON_ERROR:
 
 help:  ## print this list
@@ -51,6 +51,28 @@ sanitize: $(VENV)/.installed-test  ## run the kernel tests under the address and
 	@LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  $(SANITIZED)/bin/python -m pytest -q -p no:cacheprovider tests/kernels/test_native*.py tests/model/test_fused.py
 
+# Each stage's folder is whole when its manifest is there; an interrupted one goes on when make is called again.
+DATA = ../shared/data
+RUN := runs/tiny
+tiny: $(RUN)/shards/manifest.json  ## DATA=folder RUN=runs/tiny: raw text to the embedded model; hours, and it can be stopped
+	@echo "==> training"
+	@$(BIN)/mistral7b pretrain recipes/tiny/pretrain.yaml --set RUN=$(RUN)
+
+$(RUN)/documents/manifest.json: $(VENV)/.installed-train recipes/tiny/curate.yaml
+	@echo "==> documents"
+	@$(BIN)/mistral7b curate recipes/tiny/curate.yaml --set DATA=$(DATA) --out $(RUN)/documents
+	@touch $@
+
+$(RUN)/tokenizer/tokenizer.model.v3: $(RUN)/documents/manifest.json recipes/tiny/tokenizer.yaml
+	@echo "==> tokenizer"
+	@$(BIN)/mistral7b tokenizer train recipes/tiny/tokenizer.yaml --set DATA=$(DATA) --set RUN=$(RUN) --out $(RUN)/tokenizer --force
+	@touch $@
+
+$(RUN)/shards/manifest.json: $(RUN)/tokenizer/tokenizer.model.v3
+	@echo "==> shards"
+	@$(BIN)/mistral7b tokenizer encode $(RUN)/documents $(RUN)/shards --tokenizer $< --workers 2
+	@touch $@
+
 clean:  ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -73,6 +95,11 @@ $(VENV)/.installed: $(BIN)/pip pyproject.toml constraints.txt $(NATIVE)
 	@echo "==> installing mistral7b into $(VENV) (the first time downloads PyTorch: some minutes)"
 	@$(PIP) install --quiet -c constraints.txt -e .
 	@touch $@
+
+$(VENV)/.installed-train: $(BIN)/pip pyproject.toml constraints.txt $(NATIVE)
+	@echo "==> installing mistral7b and what training needs into $(VENV) (the first time downloads PyTorch: some minutes)"
+	@$(PIP) install --quiet -c constraints.txt -e '.[data,train]'
+	@touch $(VENV)/.installed $@
 
 # One installation, not two: the kernels are compiled each time.
 $(VENV)/.installed-test: $(BIN)/pip pyproject.toml constraints.txt $(NATIVE)

@@ -58,7 +58,7 @@ def q6_k(weight: Tensor) -> Tensor:
 
 
 def texts(files: list[Path], *, held_out: bool, each: int) -> list[str]:
-    """The first `each` documents of every file on one side of the split of recipes/tiny/corpus.py, the files in turn."""
+    """The first `each` documents of every file on one side of the split of the first version of `tiny`, the files in turn."""
     found: list[list[str]] = []
     for path in files:
         opened = gzip.open if path.suffix == ".gz" else open

@@ -1,11 +1,15 @@
-"""Put a finished run of pretrain.py into the package: weights, config, model card with unedited samples, manifest.
+"""Put a finished run of recipes/tiny into the package: weights, configs, tokenizer, a model card with unedited samples, manifest.
 
-python recipes/tiny/publish.py --run runs/tiny --out src/mistral7b/models/tiny
+    python recipes/tiny/publish.py --run runs/tiny --before old/tiny --out src/mistral7b/models/tiny
+
+The card's bits per byte are `mistral7b eval bpb`'s, on the documents that curation held out; --before is the model of which they
+are told beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +17,8 @@ from typing import Any
 
 from mistral7b import LLM, SamplingParams
 from mistral7b.checkpoint.manifest import write_manifest
+from mistral7b.checkpoint.tokenizer_json import write_tokenizer_json
+from mistral7b.evals.bits import bits_per_byte
 
 PROMPTS = (
     "Once upon a time",
@@ -31,15 +37,16 @@ instructions and has had no safety training; its text is for trying the software
 
 ## Training
 
-First version, made by `recipes/tiny/pretrain.py` from random weights: {tokens:,} tokens in {steps:,} steps, on CPU cores.
-Bits per byte on the documents whose hash keeps them out of training:
+From random weights by `make tiny`, which is `mistral7b curate`, `tokenizer train`, `tokenizer encode` and `pretrain` with the
+recipes in `recipes/tiny`: {tokens:,} tokens in {steps:,} steps, on two CPU cores. Muon for the matrices inside the layers, AdamW
+for the rest; context {context:,} tokens. The shards' manifest has the sha256 `{shards}`, the documents' `{data}`.
 
-| source | held-out bits per byte | passes (relative) |
-|---|---|---|
+Held-out bits per byte, `mistral7b eval bpb` on the documents that a hash keeps out of training; the first version, of 4.7M
+tokens, had seen some of them:
+
+| source | first version | this one | passes | licence |
+|---|---|---|---|---|
 {table}
-
-Muon for the matrices inside the layers, AdamW for embeddings, head and norms; the run was stopped and resumed several times,
-and its length changed on the way, so it repeats only in kind, not bit for bit. Context while training: {context:,} tokens.
 
 ## Data and licences
 
@@ -67,9 +74,37 @@ def samples(llm: LLM, tokens: int) -> str:
     return "\n".join(blocks)
 
 
-def card(llm: LLM, facts: dict[str, Any], tokens: int = 100) -> str:
+def held_out(documents: Path, source: str) -> list[str]:
+    """The texts of one source that training did not see."""
+    texts = []
+    for path in sorted((documents / "held-out" / source).glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            texts += [json.loads(line)["text"] for line in lines]
+    return texts
+
+
+def bits(llm: LLM, documents: Path, sources: list[str]) -> dict[str, float]:
+    """Bits per byte of each source."""
+    assert llm.tokenizer is not None
+    context = llm.checkpoint.trained_context
+    assert context is not None
+    return {name: bits_per_byte(llm.model, llm.tokenizer, held_out(documents, name), context).per_byte for name in sources}
+
+
+def passes(facts: dict[str, Any], source: str) -> float:
+    """How often the run read the source, over all its stages."""
+    return sum(float(stage["epochs"].get(source, 0)) for stage in facts["recipe"]["data"]["stages"])
+
+
+def card(llm: LLM, before: LLM, run: Path, facts: dict[str, Any], tokens: int = 100) -> str:
     """The model card's text."""
-    bits = facts["held_out_bits_per_byte"]
+    sources = json.loads((run / "shards" / "manifest.json").read_text(encoding="utf-8"))["sources"]
+    old, new = (bits(each, run / "documents", list(sources)) for each in (before, llm))
+    facts["held_out_bits_per_byte"] = new
+    rows = [
+        f"| {name} | {old[name]:.3f} | {new[name]:.3f} | {passes(facts, name):g} | {source['licence']} |"
+        for name, source in sources.items()
+    ]
     config = llm.model.config
     return CARD.format(
         layers=config.n_layers,
@@ -78,7 +113,9 @@ def card(llm: LLM, facts: dict[str, Any], tokens: int = 100) -> str:
         tokens=facts["tokens"],
         steps=facts["steps"],
         context=llm.checkpoint.trained_context,
-        table="\n".join(f"| {source} | {bits[source]:.3f} | {passes} |" for source, passes in facts["epochs"].items()),
+        shards=facts["shards_sha256"],
+        data=facts["data_sha256"],
+        table="\n".join(rows),
         sample_tokens=tokens,
         samples=samples(llm, tokens),
     )
@@ -87,12 +124,19 @@ def card(llm: LLM, facts: dict[str, Any], tokens: int = 100) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    for name in ("model.safetensors", "config.json", "mistral7b.json"):
-        shutil.copyfile(args.run / "model" / name, args.out / name)
-    facts = json.loads((args.out / "mistral7b.json").read_text())["training"]
-    (args.out / "README.md").write_text(card(LLM(args.out), facts), encoding="utf-8")
+    made = args.run / "training" / "model"
+    before = LLM(args.before)
+    for path in made.iterdir():
+        shutil.copyfile(path, args.out / path.name)
+    own = args.out / "mistral7b.json"
+    told = json.loads(own.read_text(encoding="utf-8"))
+    text = card(LLM(args.out), before, args.run, told["training"])
+    own.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    (args.out / "README.md").write_text(text, encoding="utf-8")
+    write_tokenizer_json(args.out / "tokenizer.model.v3", args.out, force=True)
     print(write_manifest(args.out))
 
 

@@ -56,8 +56,10 @@ def test_tiny_keeps_short_stories_and_finds_what_it_should(tmp_path: Path) -> No
     tiny = read_recipe(path, CurateRecipe, {"DATA": str(tmp_path)})
     held = list(stories(40))
     short = ["\n".join(text.split(". ")[:4]) for text in stories(20, 3)]
-    refrain = "And the wheels went round and round.\nThe horn went beep and the dog ran home to the big red house with a ball."
-    storybook = [f"{refrain}\n{text[:200]}.\n{refrain}" for text in stories(10, 5)]
+    storybook = []
+    for text, other in zip(stories(10, 5), stories(10, 6), strict=True):
+        refrain = other[:100]
+        storybook.append(f"{refrain}.\n{text[:200]}.\n{refrain}.")
     for name, one in tiny.sources.items():
         lines(one.paths[0], [*held, *short, *storybook] if name == "tinystories" else stories(3, sum(name.encode())))
     lines(tmp_path / "eval/questions.jsonl", [{"question": " ".join(stories(1, 99)[0].split()[:20])}])

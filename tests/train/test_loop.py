@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mistral7b.data.shards import Shards
 from mistral7b.errors import NumericError
-from mistral7b.kernels.torch_room import TorchKernels
+from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.train import initial
 from mistral7b.train.batches import Course, micro_batch
@@ -38,7 +38,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Course:
 
 
 def _trainee(seed: int = 1, **changes: Any) -> Trainee:
-    model = Transformer(replace(made.CONFIG, **changes), TorchKernels(row_tile=None))
+    model = Transformer(replace(made.CONFIG, **changes), TrainingKernels())
     initial.fill(model, None, seed)
     for block in model.layers:  # zeros would hide what attention does
         torch.nn.init.normal_(block.attention.wo.weight, std=0.1)

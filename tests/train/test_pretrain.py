@@ -154,6 +154,20 @@ def test_another_architecture_or_other_shards_in_the_same_folder_are_refused(tmp
         pretrain(replace(recipe, data=replace(recipe.data, shards=others.folder)), made.Silent())
 
 
+@pytest.mark.parametrize("changed", ["batch_tokens", "seed", "stages"])
+def test_a_run_reads_on_as_it_began(tmp_path: Path, shards: Path, changed: str) -> None:
+    recipe = made.recipe(tmp_path / "run", shards)
+    pretrain(recipe, made.Silent(), until=1)
+    data = {"seed": {"seed": 9}, "stages": {"stages": (Stage(epochs={"books": 2.0}),)}}.get(changed, {})
+    other = (
+        replace(recipe, batch_tokens=4 * made.LENGTH)
+        if changed == "batch_tokens"
+        else replace(recipe, data=replace(recipe.data, **data))
+    )
+    with pytest.raises(MismatchError, match=f"begun with {changed} "):
+        pretrain(other, made.Silent())
+
+
 def test_what_changed_in_the_recipe_is_said(tmp_path: Path, shards: Path) -> None:
     recipe = made.recipe(tmp_path / "run", shards)
     pretrain(recipe, made.Silent(), until=1)

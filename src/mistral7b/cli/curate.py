@@ -61,7 +61,7 @@ def _show(report: dict[str, Any]) -> None:
         came, went = step["in"], step["out"]
         reasons = sorted(step["dropped"].items(), key=lambda item: -item[1]["documents"])
         why = ", ".join(f"{reason} {tally['documents']:,}" for reason, tally in reasons[:_REASONS])
-        more = f", {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
+        more = f" and {len(reasons) - _REASONS} more" if len(reasons) > _REASONS else ""
         numbers = (
             f"{came['documents']:,}",
             f"{went['documents']:,}",

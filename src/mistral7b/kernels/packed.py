@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mistral7b.kernels.interface import visible
 
@@ -28,10 +29,7 @@ class PackedPlan:
     @classmethod
     def of(cls, positions: Tensor, window: int | None, device: torch.device) -> PackedPlan:
         """The plan for `positions` `[T]` on the CPU, which restart at 0 with each document."""
-        row = torch.arange(len(positions))
-        first = row - positions  # of each row's document
-        if window is not None:
-            first = torch.maximum(first, row - window + 1)
+        row, first = torch.arange(len(positions)), oldest_seen(positions, window)
         table, biases, begins, size = [], [], dict[bytes, int](), 0
         for start in range(0, len(row), _QUERY_BLOCK):
             rows = row[start : start + _QUERY_BLOCK]
@@ -46,6 +44,13 @@ class PackedPlan:
         return cls(torch.tensor(table), torch.cat(biases).to(device))
 
 
+def oldest_seen(positions: Tensor, window: int | None) -> Tensor:
+    """Of each row of `positions` `[T]` the oldest row that it sees, `[T]`: never less than the row before's."""
+    row = torch.arange(len(positions))
+    first = row - positions  # of each row's document
+    return first if window is None else torch.maximum(first, row - window + 1)
+
+
 def _bias(queries: Tensor, keys: Tensor, first: Tensor, window: int | None) -> Tensor:
     seen = visible(queries[:, None], keys, window) & (keys >= first[:, None])
     return torch.zeros(seen.shape).masked_fill_(~seen, float("-inf")).flatten()
@@ -58,7 +63,9 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, plan: PackedPlan) -> Tenso
     what lies in another document or outside the window is masked. Kept for the backward pass: the arguments, the result and
     one number a row and head; scores are made again, B x S of a head at a time.
     """
-    out: Tensor = _forward(q, k, v, plan.table, plan.biases)[0]
+    # As an operator of torch's it is one node of a compiled graph; but calling one imports the compiler, 70 MB and seconds.
+    apply = _forward if torch.compiler.is_compiling() else _Packed.apply
+    out: Tensor = apply(q, k, v, plan.table, plan.biases)[0]
     return out
 
 
@@ -94,8 +101,7 @@ class _Blocks:
             yield slice(start, end), slice(low, end), self.biases[begin : begin + shape[2] * shape[3]].view(shape)
 
 
-@torch.library.custom_op("mistral7b::packed_attention", mutates_args=())
-def _forward(q: Tensor, k: Tensor, v: Tensor, table: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
+def _all_blocks(q: Tensor, k: Tensor, v: Tensor, table: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
     """(`[T, H, D]`, the logarithm of each softmax's denominator, fp32 or wider `[T, H]`)."""
     out, log_sums = _results(q)
     blocks = _Blocks(q, k, table, biases)
@@ -107,8 +113,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, table: Tensor, biases: Tensor) -> 
     return out, log_sums
 
 
-@torch.library.custom_op("mistral7b::packed_attention_backward", mutates_args=())
-def _backward(
+def _all_blocks_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sums: Tensor, table: Tensor, biases: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v."""
@@ -162,6 +167,28 @@ def _results(q: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q, memory_format=torch.contiguous_format), q.new_empty(q.shape[:2], dtype=wide)
 
 
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3], *output, *inputs[3:])
+    ctx.mark_non_differentiable(output[1])
+
+
+class _Packed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        found = _all_blocks(*inputs)
+        _keep(ctx, inputs, found)
+        return found
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        return (*_all_blocks_backward(grad, *ctx.saved_tensors), None, None)
+
+
+_forward = torch.library.custom_op("mistral7b::packed_attention", _all_blocks, mutates_args=())
+_backward = torch.library.custom_op("mistral7b::packed_attention_backward", _all_blocks_backward, mutates_args=())
+
+
 @_forward.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, table: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     return _results(q)
@@ -171,11 +198,6 @@ def _(q: Tensor, k: Tensor, v: Tensor, table: Tensor, biases: Tensor) -> tuple[T
 def _(_: Tensor, q: Tensor, k: Tensor, v: Tensor, *__: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     d_q, d_k, d_v = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
     return d_q, d_k, d_v
-
-
-def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:3], *output, *inputs[3:])
-    ctx.mark_non_differentiable(output[1])
 
 
 def _pull_back(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:

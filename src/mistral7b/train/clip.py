@@ -17,7 +17,8 @@ def gradient_norm(weights: Sequence[Tensor], ranks: Ranks) -> Tensor:
     total = torch.zeros((), dtype=torch.float32, device=ranks.device)
     for weight in weights:
         if weight.grad is not None:
-            total += local(weight.grad).float().square().sum() / _copies(weight.grad, ranks.world)
+            square = torch.linalg.vector_norm(local(weight.grad), dtype=torch.float32).square()
+            total += square / _copies(weight.grad, ranks.world)
     if ranks.world > 1:
         dist.all_reduce(total)
     return total.sqrt()

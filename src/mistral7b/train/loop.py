@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mistral7b.errors import NumericError
 from mistral7b.train.batches import MicroBatch
@@ -113,8 +112,3 @@ def _autocast(precision: Precision, ranks: Ranks) -> AbstractContextManager[obje
     if precision == "bf16" and ranks.mesh is None:
         return torch.autocast(ranks.device.type, torch.bfloat16)
     return nullcontext()
-
-
-def count(weights: Sequence[Tensor]) -> int:
-    """Numbers in `weights`, of all ranks together."""
-    return sum(weight.numel() for weight in weights)

@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = -100  # the target of a row that has none, as torch's own losses have it
-CHUNK_BYTES = 16 << 20  # of fp32 logits at once
+CHUNK_BYTES = 8 << 20  # of fp32 logits at once: on a CPU what its caches still help with
+WIDE_CHUNK_BYTES = 256 << 20  # elsewhere: enough rows to fill the device, and to pass seldom over the head's gradient
+
+
+def chunk_bytes(device: str) -> int:
+    """Bytes of fp32 logits at once on a type of device."""
+    return CHUNK_BYTES if device == "cpu" else WIDE_CHUNK_BYTES
 
 
 class Loss(NamedTuple):
@@ -43,28 +49,29 @@ class _NextTokenLoss(torch.autograd.Function):
         total, nll = (torch.zeros((), dtype=torch.float32, device=states.device) for _ in range(2))
         d_states = torch.empty_like(states) if wanted else None
         d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if wanted else None
-        chunk = max(16, CHUNK_BYTES // (4 * len(head)))
-        for start in range(0, len(states), chunk):
-            rows, aims = states[start : start + chunk], targets[start : start + chunk]
+        products = _Products(states, head)
+        for start in range(0, len(states), products.rows):
+            rows, aims = (x[start : start + products.rows] for x in (states, targets))
             keep = aims >= 0
-            logits = F.linear(rows, head).float()
+            logits = products.logits(rows)
             local = aims - first
             ours = keep & (local >= 0) & (local < len(head))
             picked = local.clamp(0, len(head) - 1)[:, None]
             aimed = logits.gather(1, picked)[:, 0] * ours
-            log_sum = _log_sum(logits, group)
+            log_sum, slope = _softmax(logits, group)
             if group is not None:
                 dist.all_reduce(aimed, group=group)
             nll += ((log_sum - aimed) * keep).sum()
             total += ((log_sum - aimed + z_loss * log_sum.square()) * keep).sum()
             if d_states is None or d_head is None:
                 continue
-            slope = logits.sub_(log_sum[:, None]).exp_()
-            slope *= (1 + 2 * z_loss * log_sum)[:, None]
+            if z_loss:
+                slope *= (1 + 2 * z_loss * log_sum)[:, None]
             slope.scatter_add_(1, picked, -ours[:, None].to(slope.dtype))
-            slope = (slope * keep[:, None]).to(rows.dtype)
-            d_states[start : start + chunk] = slope @ head
-            d_head += slope.T @ rows
+            narrow = slope.to(rows.dtype)
+            # Rows without a target are struck out where they are short.
+            torch.mul(narrow @ head, keep[:, None], out=d_states[start : start + products.rows])
+            products.add(d_head, narrow, rows * keep[:, None])
         if d_states is not None and group is not None:
             dist.all_reduce(d_states, group=group)
         ctx.save_for_backward(d_states, None if d_head is None else d_head.to(head.dtype))
@@ -73,16 +80,41 @@ class _NextTokenLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        """In place: a second backward pass finds its tensors changed, and raises."""
         d_states, d_head = ctx.saved_tensors
-        return d_states * grad, d_head * grad, None, None, None, None
+        return d_states.mul_(grad), d_head.mul_(grad), None, None, None, None
 
 
-def _log_sum(logits: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-    """The logarithm of each row's sum of exponentials, over the columns of all ranks: `[T]`."""
-    if group is None:
-        return logits.logsumexp(1)
+class _Products:
+    """Products with the head in chunks of `rows`; those in fp32 into one and the same memory: fresh pages cost more than they."""
+
+    def __init__(self, states: Tensor, head: Tensor) -> None:
+        self.rows = max(16, chunk_bytes(states.device.type) // (4 * len(head)))
+        self._head = head
+        self._plain = states.dtype == head.dtype == torch.float32 and not torch.is_autocast_enabled(states.device.type)
+        self._held = states.new_empty(min(self.rows, len(states)), len(head)) if self._plain else None
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """fp32 `[rows, V]`, good until the next call."""
+        if self._held is None:
+            return F.linear(rows, self._head).float()
+        return torch.mm(rows, self._head.T, out=self._held[: len(rows)])
+
+    def add(self, total: Tensor, slope: Tensor, rows: Tensor) -> None:
+        """slope^T rows to `total` `[V, dim]`."""
+        if self._plain:
+            total.addmm_(slope.T, rows)
+        else:
+            total += slope.T @ rows
+
+
+def _softmax(logits: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor]:
+    """(The logarithm of each row's sum of exponentials over the columns of all ranks `[T]`, the softmax in the logits' place)."""
     top = logits.amax(1)
-    dist.all_reduce(top, op=dist.ReduceOp.MAX, group=group)
-    sums = (logits - top[:, None]).exp().sum(1)
-    dist.all_reduce(sums, group=group)
-    return top + sums.log()
+    if group is not None:
+        dist.all_reduce(top, op=dist.ReduceOp.MAX, group=group)
+    logits.sub_(top[:, None]).exp_()
+    sums = logits.sum(1)
+    if group is not None:
+        dist.all_reduce(sums, group=group)
+    return top + sums.log(), logits.div_(sums[:, None])

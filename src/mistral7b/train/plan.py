@@ -11,11 +11,11 @@ import torch
 from mistral7b.config import ModelConfig
 from mistral7b.data.shards import Shards
 from mistral7b.errors import DataError, RecipeError
-from mistral7b.kernels.torch_room import TorchKernels
+from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.train import initial
 from mistral7b.train.flops import PEAKS, attention_flops, matrix_flops
-from mistral7b.train.loss import CHUNK_BYTES
+from mistral7b.train.loss import chunk_bytes
 from mistral7b.train.recipe import Pretrain
 
 _GIB = 2**30
@@ -83,8 +83,8 @@ def make_plan(recipe: Pretrain, world_size: int, device: str, mfu: float, *, pea
         raise RecipeError(f"parallel: tensor x replicate is {ways}, which does not divide --world-size {world_size}")
     config = initial.config_of(recipe, initial.origin(recipe))
     with torch.device("meta"):
-        model = Transformer(config, TorchKernels(row_tile=None))
-    parts = memory(recipe, config, model, world_size)
+        model = Transformer(config, TrainingKernels())
+    parts = memory(recipe, config, model, world_size, device)
     tokens, notes = _tokens(recipe)
     rate = peak or PEAKS.get(device)
     keys = min(config.sliding_window or recipe.data.length, recipe.data.length)
@@ -103,52 +103,63 @@ def make_plan(recipe: Pretrain, world_size: int, device: str, mfu: float, *, pea
     )  # fmt: skip
 
 
-def memory(recipe: Pretrain, config: ModelConfig, model: Transformer, world_size: int) -> dict[str, float]:
-    """Bytes by purpose, of one rank."""
+def memory(recipe: Pretrain, config: ModelConfig, model: Transformer, world_size: int, device: str) -> dict[str, float]:
+    """Bytes by purpose, of one rank, at the fullest moment: the last layers of a backward pass that adds to gradients of others."""
     tensor = recipe.parallel.tensor
     shard = world_size // (tensor * recipe.parallel.replicate)
     weights = sum(weight.numel() for weight in model.parameters())
     inner = sum(weight.numel() for weight in model.layers.parameters() if weight.dim() == 2)
     outer = weights - inner
-    mine = (inner / tensor + outer) / shard  # embeddings and norms are whole in each tensor rank, the head nearly
+    head = config.vocab_size * config.dim
+    mine = (inner + head) / tensor / shard + (outer - head) / shard  # embeddings and norms are whole in each tensor rank
     wide = 2 if recipe.precision == "bf16" else 4
     moments = 8.0 * mine
     if recipe.optimizer.name == "muon":
         moments -= 4 * inner / tensor / shard
     layer = inner / config.n_layers / tensor
-    gathered = 0.0 if world_size == 1 else wide * (2 * layer + outer) + 4 * layer
+    # This layer's weights and the next one's, those outside the layers, and a layer's gradients until they are shared out.
+    gathered = 0.0 if world_size == 1 else wide * (2 * layer + outer - head + head / tensor) + 4 * layer
     tokens = recipe.micro_batch_rows * recipe.data.length
+    logits = min(chunk_bytes("cpu" if device == "cpu" else "cuda"), 4.0 * tokens * config.vocab_size / tensor)
     return {
         "weights, fp32": 4 * mine,
         "gradients, fp32": 4 * mine,
         "optimizer": moments,
         "gathered layers": gathered,
-        "activations": activations(config, recipe, tokens) / tensor,
-        "loss": 2.0 * CHUNK_BYTES + 4 * config.vocab_size * config.dim / tensor + 4 * tokens * config.dim,
-        "context": 0.0 if recipe.precision == "fp32" and world_size == 1 else _KEPT,
+        "activations": activations(config, recipe, tokens, world_size),
+        "loss": logits + 4 * head / tensor + wide * tokens * config.dim,
+        "context": 0.0 if device == "cpu" else _KEPT,
     }
 
 
-def activations(config: ModelConfig, recipe: Pretrain, tokens: int) -> float:
+def activations(config: ModelConfig, recipe: Pretrain, tokens: int, world_size: int) -> float:
     """Bytes that `tokens` tokens of a forward leave for its backward pass.
 
-    A layer keeps, in numbers a token: the residual twice, both norms' inputs in fp32 and results, q, k and v before and after
-    rotation in fp32, the attention's result, gate, up and their product. With recomputation only its input stays, and one
-    layer's share beside it.
+    A layer keeps, in numbers a token (kernels/training_room.py, packed.py): its input and the middle of its residual stream,
+    both normed; q, k and v rotated; the attention's result with a number a head; gate, up and their product. With recomputation
+    only its input stays, and one layer's share beside it. To that come what a layer's way back holds at once (the gradients of
+    gate, up, product and stream), the last norm, and the positions' angles. Tensor parallelism divides what lies between the
+    matrices, not the stream.
     """
     narrow = 2 if recipe.precision == "bf16" else 4
+    tensor = recipe.parallel.tensor
     queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    layer = tokens * (
-        4 * 2 * config.dim  # what the norms read
-        + narrow * 2 * config.dim  # what they give
-        + 4 * 2 * (queries + keys)  # halves before the rotation
-        + narrow * (queries + 2 * keys)
-        + narrow * queries
-        + narrow * 4 * config.hidden_dim
-    )
+    within = (narrow * (2 * queries + 2 * keys + 3 * config.hidden_dim) + 4 * config.n_heads) / tensor
+    if recipe.precision == "bf16" and world_size == 1:  # autocast: the stream stays fp32, every product takes a copy of its own
+        stream = 4 * 2 * config.dim + 2 * 5 * config.dim
+    else:
+        stream = narrow * 4 * config.dim
+    layer = tokens * (within + stream)
+    back = tokens * narrow * (3 * config.hidden_dim / tensor + 2 * config.dim)
+    outside = tokens * (narrow * 2 * config.dim + 4 * 2 * config.head_dim)
     if recipe.parallel.recompute:
-        return float(4 * tokens * config.dim * config.n_layers + layer)
-    return float(layer * config.n_layers)
+        return float(stream_bytes(config, recipe, world_size) * tokens * config.n_layers + layer + back + outside)
+    return float(layer * config.n_layers + back + outside)
+
+
+def stream_bytes(config: ModelConfig, recipe: Pretrain, world_size: int) -> int:
+    """Bytes of one token in the residual stream."""
+    return config.dim * (2 if recipe.precision == "bf16" and world_size > 1 else 4)
 
 
 def _tokens(recipe: Pretrain) -> tuple[int, list[str]]:

@@ -16,7 +16,7 @@ from mistral7b.config import ModelConfig
 from mistral7b.data.pack import Mixture
 from mistral7b.data.shards import Shards, Split
 from mistral7b.errors import MismatchError, NumericError, RecipeError
-from mistral7b.kernels.torch_room import TorchKernels
+from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.recipe import as_json
 from mistral7b.tokens.tokenizer import Tokenizer
@@ -26,6 +26,7 @@ from mistral7b.train.checkpoints import Checkpoints
 from mistral7b.train.evaluate import bits_per_byte, byte_lengths, continuations, held_out
 from mistral7b.train.export import export
 from mistral7b.train.flops import batch_flops, peak_flops
+from mistral7b.train.going_on import changes, facts_of
 from mistral7b.train.journal import Journal
 from mistral7b.train.loop import Norms, StepResult, training_step
 from mistral7b.train.optim import optimizers, set_rates
@@ -154,7 +155,8 @@ class _Run:
             self._note(f"{self.config.describe()}")
             self._note(f"{self.steps:,} steps of {self.recipe.batch_tokens:,} tokens on {self.ranks.world} rank(s)")
             return Progress()
-        self._check_same(facts)
+        for line in changes(self.recipe, self.config, self.shards, facts):
+            self._note(line)
         self._saved = facts["progress"]["step"]
         self._note(f"going on from step {facts['progress']['step']:,} of {self.steps:,}")
         return Progress.of(facts["progress"])
@@ -230,12 +232,7 @@ class _Run:
         self.watchdog.beat(f"step {progress.step}: checkpoint")
         if journal is not None:
             journal.keep()
-        facts = {
-            "progress": asdict(progress),
-            "recipe": as_json(self.recipe),
-            "config": self.config.to_params(),
-            "shards_sha256": self.shards.sha256,
-        }
+        facts = {"progress": asdict(progress), **facts_of(self.recipe, self.config, self.shards)}
         self.checkpoints.save(progress.step, self.trainee.model, self.optims, facts)
         self._saved, self._saved_at = progress.step, time.monotonic()
 
@@ -261,16 +258,6 @@ class _Run:
         )
         return folder
 
-    def _check_same(self, facts: dict[str, Any]) -> None:
-        """A run goes on with the same network and the same rows; the rest of a recipe may change, and is said."""
-        if facts["config"] != self.config.to_params():
-            raise MismatchError(f"{self.recipe.run} holds a run of another architecture; name another run folder")
-        if facts["shards_sha256"] != self.shards.sha256:
-            raise MismatchError(f"{self.recipe.run} was begun with other shards; give those back, or name another run folder")
-        now, then = as_json(self.recipe), facts["recipe"]
-        for name in sorted(key for key in now if now[key] != then.get(key) and key not in ("run", "parallel")):
-            self._note(f"{name} is not as it was: {then.get(name)} before, {now[name]} now")
-
     def _way_on(self) -> str:
         steps = self.checkpoints.steps()
         where = f": it goes on from step {steps[0]:,}" if steps else ""
@@ -284,7 +271,7 @@ class _Run:
 def build(config: ModelConfig, recipe: Pretrain, ranks: Ranks) -> Trainee:
     """The network in memory of this rank's device, laid out for training; its weights are not set yet."""
     with torch.device("meta"):
-        model = Transformer(config, TorchKernels(row_tile=None))
+        model = Transformer(config, TrainingKernels())
     trainee = parallelise(model, recipe.parallel, recipe.precision, ranks, z_loss=recipe.z_loss)
     trainee.to_empty(device=ranks.device)
     return trainee

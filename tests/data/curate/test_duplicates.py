@@ -40,7 +40,8 @@ def test_the_first_of_a_kind_stays_whatever_the_units(tmp_path: Path, megabytes:
     held = stories(60)
     first = lines(tmp_path / "first.jsonl", held)
     copies = [same_words(text, dice) for text in held[:20]] + [edited(text, 0.05, dice, ["new", "words"]) for text in held[20:40]]
-    second = lines(tmp_path / "second.jsonl", [*copies, held[50], held[50]])
+    lines(first, [*held, *copies[::2]])
+    second = lines(tmp_path / "second.jsonl", [*copies[1::2], held[50], held[50]])
     report = run(tmp_path, {"a": source(first), "b": source(second)}, steps=BOTH, shard_megabytes=megabytes)
     assert sorted(texts(tmp_path / "out")) == sorted(held), "every original, and nothing else"
     assert {one["source"] for one in documents(tmp_path / "out")} == {"a"}

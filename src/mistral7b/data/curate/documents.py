@@ -23,7 +23,7 @@ from mistral7b.data.curate.plan import Unit
 TRAIN, HELD_OUT = "train", "held-out"
 SPLITS = (TRAIN, HELD_OUT)
 _FIRST = ("source", "kind", "language", "licence")
-_INNER = ("size", "index", "split")  # of this program, not of the document
+_INNER = ("size", "number", "index", "split")  # of this program, not of the document
 
 
 def split_of(text: str, fraction: float) -> str:

@@ -20,31 +20,24 @@ from datatrove.pipeline.dedup.minhash import MinhashConfig
 from numpy.typing import NDArray
 
 from mistral7b.data.curate.book import read_books
+from mistral7b.data.curate.clusters import Ranked, exact_duplicates, near_duplicates
 from mistral7b.data.curate.files import load_documents, save_documents, written
 from mistral7b.data.curate.ngrams import WordHashes, runs
 from mistral7b.data.curate.plan import Unit
 from mistral7b.data.curate.read import READ
 from mistral7b.data.curate.recipe import CurateRecipe, ExactDedup, MinHash, Scope
-from mistral7b.data.curate.step import Desk, Dropped, Step, Verdict
+from mistral7b.data.curate.step import Desk, Dropped, Step, Verdict, in_scope
 from mistral7b.data.curate.words import WORDS, plain_words
 from mistral7b.data.curate.work import Work
 from mistral7b.errors import DataError
 
 EXACT, NEAR = "exact-dedup", "near-dedup"
 _AT_A_TIME = 65_536  # n-grams hashed at once: a book must not take gigabytes
-_COMPARED = 64  # earlier members of a bucket that a document is compared with
-Pair = tuple[int, int]  # (task, index of the document in what it kept)
 
 
 def fingerprint(text: str) -> bytes:
     """16 bytes of a text's words: case, blanks and punctuation do not count. A text of signs only is its own words."""
     return hashlib.blake2b((" ".join(plain_words(text)) or text).encode(), digest_size=16).digest()
-
-
-def in_scope(document: Document, scope: Scope) -> bool:
-    held = document.metadata
-    wanted = (("kind", scope.kinds), ("language", scope.languages), ("source", scope.sources))
-    return all(names is None or held[key] in names for key, names in wanted)
 
 
 class Save(PipelineStep):
@@ -62,7 +55,7 @@ class Save(PipelineStep):
         for document in save_documents(self.folder / f"{rank:06d}.jsonl.zst", data):
             compared = self.exact is not None and in_scope(document, self.exact)
             prints.append(fingerprint(document.text) if compared else bytes(16))
-            ids.append(document.id)
+            ids.append((document.id, document.metadata["number"]))
             yield document
         with written(self.folder / f"{rank:06d}.prints") as file:
             file.write(b"".join(prints))
@@ -120,21 +113,23 @@ class FindDuplicates(PipelineStep):
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         self._check_sources()
-        work, tasks, minhash = self.work, len(self.units), self.recipe.steps.minhash
-        ids = [orjson.loads((work.kept / f"{task:06d}.ids").read_bytes()) for task in range(tasks)]
-        exact = {pair: (first, 1.0) for pair, first in exact_duplicates(work.kept, tasks).items()}
-        near: dict[Pair, tuple[Pair, float]] = {}
+        work, minhash = self.work, self.recipe.steps.minhash
+        ids = [orjson.loads((work.kept / f"{task:06d}.ids").read_bytes()) for task in range(len(self.units))]
+        ranked = [
+            [(task - unit.part, number, task, index) for index, (_, number) in enumerate(held)]
+            for task, (unit, held) in enumerate(zip(self.units, ids, strict=True))
+        ]
+        exact = {one: (first, 1.0) for one, first in exact_duplicates(work.kept, ranked).items()}
+        near: dict[Ranked, tuple[Ranked, float]] = {}
         if minhash is not None:
-            near = near_duplicates(work.buckets, work.signatures, minhash, [len(held) for held in ids], set(exact))
-        for task in range(tasks):
-            lines = [
-                {"index": pair[1], "step": step, "of": ids[first[0]][first[1]], "similarity": round(share, 4)}
-                for step, found in ((EXACT, exact), (NEAR, near))
-                for pair, (first, share) in sorted(found.items())
-                if pair[0] == task
-            ]
+            near = near_duplicates(work.buckets, work.signatures, minhash, ranked, set(exact))
+        lines: list[list[dict[str, Any]]] = [[] for _ in self.units]
+        for step, found in ((EXACT, exact), (NEAR, near)):
+            for (_, _, task, index), ((_, _, of, at), share) in sorted(found.items()):
+                lines[task].append({"index": index, "step": step, "of": ids[of][at][0], "similarity": round(share, 4)})
+        for task, held in enumerate(lines):
             with written(work.duplicates / f"{task:06d}.json") as file:
-                file.write(orjson.dumps(lines))
+                file.write(orjson.dumps(held))
         yield from ()
 
     def _check_sources(self) -> None:
@@ -143,106 +138,6 @@ class FindDuplicates(PipelineStep):
         for source, page in book.pages.items():
             if not page.came.documents:
                 raise DataError(f"source {source} is empty: its files hold no document")
-
-
-def exact_duplicates(folder: Path, tasks: int) -> dict[Pair, Pair]:
-    """Every document whose fingerprint an earlier one has, and that one."""
-    first: dict[bytes, Pair] = {}
-    found: dict[Pair, Pair] = {}
-    for task in range(tasks):
-        held = (folder / f"{task:06d}.prints").read_bytes()
-        for index in range(len(held) // 16):
-            mark = held[16 * index : 16 * index + 16]
-            if mark == bytes(16):
-                continue
-            earlier = first.setdefault(mark, (task, index))
-            if earlier != (task, index):
-                found[task, index] = earlier
-    return found
-
-
-def near_duplicates(
-    buckets: Path, signatures: Path, settings: MinHash, documents: list[int], gone: set[Pair]
-) -> dict[Pair, tuple[Pair, float]]:
-    """Every document that an earlier one resembles: the first of its cluster, and the share of hashes equal with it.
-
-    `documents` is how many each task kept, `gone` what need not be looked at.
-    """
-    groups = [group for path in sorted(buckets.glob("*.dups")) for group in _groups(path, gone)]
-    table = _Signatures(signatures, settings, documents)
-    clusters = _Clusters()
-    checked: set[tuple[Pair, Pair]] = set()
-    for group in groups:
-        for i, later in enumerate(group):
-            for earlier in group[max(0, i - _COMPARED) : i]:
-                if (earlier, later) in checked:
-                    continue
-                checked.add((earlier, later))
-                if settings.similarity is None or table.share(earlier, later) >= settings.similarity:
-                    clusters.join(earlier, later)
-    return {pair: (first, table.share(first, pair)) for pair, first in clusters.members() if pair != first}
-
-
-def _groups(path: Path, gone: set[Pair]) -> Iterator[list[Pair]]:
-    """The documents that met in one bucket, in order: datatrove writes each with the one before it."""
-    met = _Clusters()
-    for a, i, b, j in np.fromfile(path, dtype="<u4").reshape(-1, 4).tolist():
-        met.join((a, i), (b, j))
-    groups: dict[Pair, list[Pair]] = {}
-    for pair, first in met.members():
-        if pair not in gone:
-            groups.setdefault(first, []).append(pair)
-    yield from (sorted(group) for group in groups.values() if len(group) > 1)
-
-
-class _Clusters:
-    """Sets that join (union-find); each is named by its first member."""
-
-    def __init__(self) -> None:
-        self._above: dict[Pair, Pair] = {}
-
-    def first(self, pair: Pair) -> Pair:
-        path = []
-        while (above := self._above.setdefault(pair, pair)) != pair:
-            path.append(pair)
-            pair = above
-        for below in path:
-            self._above[below] = pair
-        return pair
-
-    def join(self, a: Pair, b: Pair) -> None:
-        a, b = sorted((self.first(a), self.first(b)))
-        self._above[b] = a
-
-    def members(self) -> list[tuple[Pair, Pair]]:
-        return [(pair, self.first(pair)) for pair in sorted(self._above)]
-
-
-class _Signatures:
-    """All hashes of a task's documents [documents, buckets x hashes], put together from datatrove's files when asked for."""
-
-    def __init__(self, folder: Path, settings: MinHash, documents: list[int]) -> None:
-        self.folder, self.settings, self.documents = folder, settings, documents
-        self._held: dict[int, NDArray[np.uint64]] = {}
-
-    def share(self, a: Pair, b: Pair) -> float:
-        """Of equal hashes: an estimate of the share of n-grams that two documents have in common."""
-        return float(np.mean(self._row(a) == self._row(b)))
-
-    def _row(self, pair: Pair) -> NDArray[np.uint64]:
-        if pair[0] not in self._held:
-            self._held[pair[0]] = self._task(pair[0])
-        row: NDArray[np.uint64] = self._held[pair[0]][pair[1]]
-        return row
-
-    def _task(self, task: int) -> NDArray[np.uint64]:
-        n_hashes = self.settings.hashes
-        rows = np.zeros((self.documents[task], self.settings.buckets, n_hashes), np.uint64)
-        kind = np.dtype([("hashes", "<u8", (n_hashes,)), ("index", "<u4")])
-        for bucket in range(self.settings.buckets):
-            held = np.fromfile(self.folder / f"bucket_{bucket:03d}" / f"{task:05d}.minhash.sig", dtype=kind)
-            rows[held["index"], bucket] = held["hashes"]
-        return rows.reshape(len(rows), -1)
 
 
 class DropDuplicates(Step):

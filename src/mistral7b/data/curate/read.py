@@ -54,7 +54,15 @@ class Read(Step):
             return None
         page.went.add(*size)
         self.book.kept(name, id, text)
-        held = {"source": name, "kind": source.kind, "language": "", "licence": source.licence, **raw.extra, "size": size}
+        held = {
+            "source": name,
+            "kind": source.kind,
+            "language": "",
+            "licence": source.licence,
+            **raw.extra,
+            "size": size,
+            "number": raw.number,
+        }
         if source.language is not None:
             held["language"] = source.language
         return Document(text=text, id=id, metadata=held)

@@ -58,6 +58,12 @@ class Kept:
 Verdict = Dropped | Kept | None  # None: kept, perhaps with its text changed in place
 
 
+def in_scope(document: Document, scope: Scope) -> bool:
+    held = document.metadata
+    wanted = (("kind", scope.kinds), ("language", scope.languages), ("source", scope.sources))
+    return all(names is None or held[key] in names for key, names in wanted)
+
+
 class Step(PipelineStep):
     """Subclasses say in `judge` what becomes of a document. `begin` loads, in the worker, what must not travel there."""
 
@@ -76,15 +82,6 @@ class Step(PipelineStep):
     def judge(self, document: Document) -> Verdict:
         raise NotImplementedError
 
-    def applies(self, document: Document) -> bool:
-        held = document.metadata
-        return all(
-            wanted is None or held[key] in wanted
-            for key, wanted in (
-                ("kind", self.scope.kinds), ("language", self.scope.languages), ("source", self.scope.sources),
-            )
-        )  # fmt: skip
-
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         self.begin(rank)
         for document in data or ():
@@ -95,7 +92,7 @@ class Step(PipelineStep):
         source, size, text = document.metadata["source"], document.metadata["size"], document.text
         page = self.book.page(source)
         page.came.add(*size)
-        verdict = self.judge(document) if self.applies(document) else None
+        verdict = self.judge(document) if in_scope(document, self.scope) else None
         if isinstance(verdict, Dropped):
             self.book.dropped(source, document.id, text, verdict.reason, size, verdict.detail)
             return

@@ -23,10 +23,10 @@ def read(path: Path, name: str, source: Source, part: int, parts: int) -> Found:
             except orjson.JSONDecodeError as error:
                 yield Bad(where, f"not JSON: {error.msg}")
                 continue
-            yield from_object(held, where, source)
+            yield from_object(held, where, source, number)
 
 
-def from_object(held: Any, where: str, source: Source) -> Raw | Bad:
+def from_object(held: Any, where: str, source: Source, number: int) -> Raw | Bad:
     """A text of one JSON object or table row."""
     if not isinstance(held, dict):
         return Bad(where, "not a JSON object")
@@ -34,4 +34,4 @@ def from_object(held: Any, where: str, source: Source) -> Raw | Bad:
     if not isinstance(text, str):
         return Bad(where, f"no text under {source.text_key!r}")
     extra = {key: str(held[key]) for key in source.keep if held.get(key) not in (None, "")}
-    return Raw(text, where, extra)
+    return Raw(text, where, extra, number)

@@ -26,6 +26,6 @@ def read(path: Path, name: str, source: Source, part: int, parts: int) -> Found:
                 for row in batch.to_pylist():
                     number += 1
                     if (number - 1) % parts == part:
-                        yield from_object(row, f"{name}:{number}", source)
+                        yield from_object(row, f"{name}:{number}", source, number)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from None

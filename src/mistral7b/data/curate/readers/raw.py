@@ -19,11 +19,12 @@ COMPRESSED = (".gz", ".bz2", ".zst")
 @dataclass(frozen=True)
 class Raw:
     """One text. `where` tells it apart within its source and says where to look: `folder/file.jsonl:12`.
-    `extra` is carried along, and may override `licence` and `language`."""
+    `extra` is carried along, and may override `licence` and `language`. `number` counts texts of one file."""
 
     text: str
     where: str
     extra: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
 
 
 @dataclass(frozen=True)

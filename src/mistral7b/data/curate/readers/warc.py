@@ -32,9 +32,9 @@ def read(path: Path, name: str, source: Source, part: int, parts: int) -> Found:
                 payload = record.content_stream().read(LARGEST + 1)
                 kind = _content_type(record)
                 if record.rec_type == "conversion" or kind.startswith("text/plain"):
-                    yield Raw(_decoded(payload, kind), where, {"url": url})
+                    yield Raw(_decoded(payload, kind), where, {"url": url}, number)
                 elif "html" in kind:
-                    yield _page(payload, kind, where, url)
+                    yield _page(payload, kind, where, url, number)
     except (ArchiveLoadFailed, EOFError) as error:
         raise DataError(f"{path}: not a whole web archive ({error}); fetch it again") from None
 
@@ -44,14 +44,14 @@ def _content_type(record: object) -> str:
     return str(headers.get_header("Content-Type") or "").lower()
 
 
-def _page(payload: bytes, kind: str, where: str, url: str) -> Raw | Bad:
+def _page(payload: bytes, kind: str, where: str, url: str, number: int) -> Raw | Bad:
     from trafilatura import extract
 
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # a page without text is told here, once
     if len(payload) > LARGEST:
         return Bad(where, f"a page of more than {LARGEST:,} bytes")
     text = extract(_decoded(payload, kind), include_comments=False, favor_precision=True, deduplicate=False)
-    return Raw(text, where, {"url": url}) if text else Bad(where, "a page without a main text")
+    return Raw(text, where, {"url": url}, number) if text else Bad(where, "a page without a main text")
 
 
 def _decoded(payload: bytes, kind: str) -> str:

@@ -1,0 +1,90 @@
+"""Attention of packed documents on CUDA: FlexAttention over the blocks that its queries see, compiled, with its own backward pass.
+
+Not run yet on the device it is for: tests hold the blocks and the rule against `kernels.packed` on a CPU, uncompiled.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mistral7b.kernels.interface import visible
+from mistral7b.kernels.packed import oldest_seen
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+BLOCK = 128  # FlexAttention's own default, for queries and keys
+
+
+@dataclass(frozen=True)
+class FlexPlan:
+    """What the blocks of a batch see, the same in every layer: blocks x blocks numbers and a row of T, never T x T."""
+
+    mask: BlockMask
+
+    @classmethod
+    def of(cls, positions: Tensor, window: int | None, device: torch.device) -> FlexPlan:
+        """The plan for `positions` `[T]` on the CPU, which restart at 0 with each document."""
+        from torch.nn.attention.flex_attention import BlockMask
+
+        rows = len(positions)
+        partial, full = _blocks(oldest_seen(positions, window))
+        counts = [x.to(device)[None, None] for kinds in (partial, full) for x in _listed(kinds)]
+        first = torch.arange(rows) - positions  # of each row's document
+        rule = mask_rule(first.to(device), window)
+        return cls(BlockMask.from_kv_blocks(*counts, BLOCK_SIZE=BLOCK, mask_mod=rule, seq_lengths=(rows, rows)))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Shapes as in `Kernels.attention`."""
+        batched = [x.transpose(0, 1)[None] for x in (q, k, v)]
+        out = _function(q.device.type)(*batched, block_mask=self.mask, enable_gqa=True)
+        found: Tensor = out[0].transpose(0, 1)
+        return found
+
+
+def mask_rule(first: Tensor, window: int | None) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """The attention rule as FlexAttention asks for it, by rows of the batch: within a document rows are as far apart as
+    positions, and no key is older than the document's `first` row `[T]`."""
+
+    def rule(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
+        return torch.logical_and(visible(query, key, window), key >= first[query])
+
+    return rule
+
+
+def _blocks(oldest: Tensor) -> tuple[Tensor, Tensor]:
+    """Which blocks of keys a block of queries sees in part and which wholly: bool `[blocks, blocks]` each.
+
+    `oldest` `[T]` never falls, so that a block's first query sees furthest back, and its last the least far.
+    """
+    starts = torch.arange(0, len(oldest), BLOCK)
+    ends = (starts + BLOCK).clamp(max=len(oldest))
+    reached = ends[None, :] > oldest[starts][:, None]
+    seen = reached & (starts[None, :] <= starts[:, None])
+    full = (starts[None, :] >= oldest[ends - 1][:, None]) & (starts[None, :] < starts[:, None])
+    return seen & ~full, full
+
+
+def _listed(kinds: Tensor) -> tuple[Tensor, Tensor]:
+    """int32: how many blocks each row has `[blocks]`, and their numbers first in `[blocks, blocks]`."""
+    return kinds.sum(-1, dtype=torch.int32), kinds.to(torch.int8).argsort(dim=-1, descending=True, stable=True).to(torch.int32)
+
+
+def _function(device: str) -> Any:
+    """FlexAttention itself within a compiled block, and where nothing compiles it; else compiled."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return flex_attention if device == "cpu" or torch.compiler.is_compiling() else _compiled()
+
+
+@functools.cache
+def _compiled() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=False)
