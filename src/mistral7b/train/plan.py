@@ -150,8 +150,8 @@ def activations(config: ModelConfig, recipe: Pretrain, tokens: int, world_size: 
     A layer keeps, in numbers a token (kernels/training_room.py, packed.py): its input and the middle of its residual stream,
     both normed; q, k and v rotated; the attention's result with a number a head; gate, up and their product. With recomputation
     only its input stays, and one layer's share beside it. To that come what a layer's way back holds at once (the gradients of
-    gate, up, product and stream), the last norm, and the positions' angles. Tensor
-    parallelism divides what lies between the matrices, not the stream.
+    gate, up, product and stream), the last norm, and the positions' angles. Tensor parallelism divides what lies between the
+    matrices, not the stream.
     """
     narrow = 2 if recipe.precision == "bf16" else 4
     tensor = recipe.parallel.tensor
