@@ -9,7 +9,7 @@ Systems take turns within a round, in an order that turns too; ratios are taken 
 
 transformers gets positions that restart with each document and no attention mask: then (without a cache) it builds a dense mask
 rows x 1 x T x T that keeps documents apart and cuts the window, so both compute the same function. Its variants: eager and sdpa
-attention in fp32, sdpa under bf16 autocast, sdpa compiled. Targets go in as `shift_labels`, and its loss is over all logits at once.
+attention in fp32, sdpa under bf16 autocast, sdpa compiled. Targets go in as `shift_labels`; its loss is over all logits at once.
 
 Memory is measured in a process of its own for each system, after `--steps` steps: VmHWM, the whole process; and the rise, that is
 VmHWM less the resident memory before the model was made, less weights and moments (12 bytes a parameter), which both must hold.
@@ -103,8 +103,8 @@ def ours(name: str, given: Sequence[MicroBatch], rows: int, length: int) -> Step
 
     def step(i: int) -> float:
         return training_step(
-            trainee, [given[i % len(given)]], optims, ALONE, precision="fp32", clip_at=1.0, spikes=Spikes(factor=1e9), norms=norms,
-            watchdog=watchdog,
+            trainee, [given[i % len(given)]], optims, ALONE, precision="fp32", clip_at=1.0, spikes=Spikes(factor=1e9),
+            norms=norms, watchdog=watchdog,
         ).loss  # fmt: skip
 
     return step
@@ -115,8 +115,8 @@ def theirs(name: str, given: Sequence[MicroBatch], rows: int, length: int) -> St
     from transformers import MistralConfig, MistralForCausalLM
 
     attention, _, extra = name.partition(", ")
-    settings = TINY.to_hf(max_position_embeddings=length, dtype="float32") | {"attn_implementation": attention, "use_cache": False}
-    model: Any = MistralForCausalLM(MistralConfig(**settings))
+    settings = TINY.to_hf(max_position_embeddings=length, dtype="float32") | {"attn_implementation": attention}
+    model: Any = MistralForCausalLM(MistralConfig(**settings | {"use_cache": False}))
     recipe = Pretrain(
         run=Path(), data=Data(shards=Path(), length=length), batch_tokens=rows * length, model=TINY, precision="fp32"
     )

@@ -83,10 +83,10 @@ def test_half_precision_products_on_wide_weights() -> None:
 
 @pytest.mark.parametrize("name", ["rms_norm", "rope", "swiglu"])
 def test_less_is_kept(name: str) -> None:
-    """Bytes kept beside the arguments: at most one number a row and head (the angles are of all layers)."""
+    """Bytes kept beside the arguments: one number a row of a norm."""
     function, shapes = _functions(FAST)[name]
     given = _drawn(shapes, torch.float32)
-    mine = {x.untyped_storage().data_ptr() for x in given}
+    mine = {x.untyped_storage().data_ptr() for x in (*given, COS, SIN)}
     kept: dict[int, int] = {}
 
     def keep(x: Tensor) -> Tensor:
@@ -97,4 +97,4 @@ def test_less_is_kept(name: str) -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         function(*given)
-    assert sum(kept.values()) <= {"rms_norm": 4 * ROWS, "rope": 4 * ROWS * CHANNELS, "swiglu": 0}[name]
+    assert sum(kept.values()) <= (4 * ROWS if name == "rms_norm" else 0)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "mistral7b pretrain recipes/tiny/pretrain.yaml --set RUN=runs/tiny --set SHARDS=runs/tiny/shards",
-    "torchrun --nproc-per-node 8 -m mistral7b pretrain recipes/7b-pretrain.yaml --set SHARDS=shards",
-    "mistral7b pretrain --plan recipes/7b-pretrain.yaml --world-size 64 --device h100",
+    "torchrun --nproc-per-node 8 -m mistral7b pretrain recipes/7b-pretrain.yaml --set RUN=runs/7b --set SHARDS=shards",
+    "mistral7b pretrain --plan recipes/7b-pretrain.yaml --set RUN=runs/7b --set SHARDS=shards --world-size 64 "
+    "--device h100 --tokens 2e12",
 )
 _PLAN = "Plan"
 
@@ -43,6 +44,9 @@ def pretrain(
     mfu: Annotated[
         float, typer.Option("--mfu", min=0.01, max=1.0, help="Share of the peak to reckon with.", rich_help_panel=_PLAN)
     ] = 0.4,
+    tokens: Annotated[
+        str | None, typer.Option("--tokens", metavar="N", help="Tokens, as 2e12; else the shards'.", rich_help_panel=_PLAN)
+    ] = None,
     as_json: options.Json = False,
 ) -> None:  # fmt: skip
     """Train a model from token shards, by a recipe.
@@ -57,11 +61,11 @@ def pretrain(
     if plan:
         from mistral7b.train.plan import make_plan
 
-        made = make_plan(found, world_size or 1, device or "h100", mfu)
+        made = make_plan(found, world_size or 1, device or "h100", mfu, tokens=None if tokens is None else _count(tokens))
         emit(made.to_json()) if as_json else _show(made)
         return
-    if world_size is not None or device is not None:
-        raise RequestError("--world-size and --device are for --plan; processes are started with torchrun")
+    if world_size is not None or device is not None or tokens is not None:
+        raise RequestError("--world-size, --device and --tokens are for --plan; processes are started with torchrun")
     # Before torch is there: when a rank is lost, its C++ prints stack traces beside the line that names the rank.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from mistral7b.train.pretrain import pretrain as run
@@ -76,6 +80,17 @@ def pretrain(
         tell(f"stopped at step {outcome.step:,} of {outcome.steps:,}; the same command goes on")
     else:
         print(outcome.model)
+
+
+def _count(text: str) -> int:
+    """A number of tokens, "2e12" or "2000000000000"."""
+    try:
+        count = float(text)
+    except ValueError:
+        count = 0.0
+    if not 1 <= count < 1e18:
+        raise RequestError(f"--tokens {text} is no number of tokens; write it as 2e12 or 40000000")
+    return int(count)
 
 
 class _Screen:

@@ -1,4 +1,4 @@
-"""Attention of packed documents on CUDA: FlexAttention over the blocks that its queries see, compiled, with its own backward pass.
+"""Attention of packed documents on CUDA: FlexAttention over the blocks that its queries see, compiled, backward pass included.
 
 Not run yet on the device it is for: tests hold the blocks and the rule against `kernels.packed` on a CPU, uncompiled.
 """
@@ -35,10 +35,12 @@ class FlexPlan:
 
         rows = len(positions)
         partial, full = _blocks(oldest_seen(positions, window))
-        counts = [x.to(device)[None, None] for kinds in (partial, full) for x in _listed(kinds)]
+        (seen, which), (all_seen, which_all) = (_listed(kinds, device) for kinds in (partial, full))
         first = torch.arange(rows) - positions  # of each row's document
         rule = mask_rule(first.to(device), window)
-        return cls(BlockMask.from_kv_blocks(*counts, BLOCK_SIZE=BLOCK, mask_mod=rule, seq_lengths=(rows, rows)))
+        return cls(
+            BlockMask.from_kv_blocks(seen, which, all_seen, which_all, BLOCK_SIZE=BLOCK, mask_mod=rule, seq_lengths=(rows, rows))
+        )
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Shapes as in `Kernels.attention`."""
@@ -71,9 +73,10 @@ def _blocks(oldest: Tensor) -> tuple[Tensor, Tensor]:
     return seen & ~full, full
 
 
-def _listed(kinds: Tensor) -> tuple[Tensor, Tensor]:
-    """int32: how many blocks each row has `[blocks]`, and their numbers first in `[blocks, blocks]`."""
-    return kinds.sum(-1, dtype=torch.int32), kinds.to(torch.int8).argsort(dim=-1, descending=True, stable=True).to(torch.int32)
+def _listed(kinds: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """int32 `[1, 1, blocks]`, how many blocks each row has, and `[1, 1, blocks, blocks]`, their numbers first."""
+    order = kinds.to(torch.int8).argsort(dim=-1, descending=True, stable=True).to(torch.int32)
+    return kinds.sum(-1, dtype=torch.int32).to(device)[None, None], order.to(device)[None, None]
 
 
 def _function(device: str) -> Any:

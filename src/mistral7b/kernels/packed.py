@@ -64,7 +64,7 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, plan: PackedPlan) -> Tenso
     one number a row and head; scores are made again, B x S of a head at a time.
     """
     # As an operator of torch's it is one node of a compiled graph; but calling one imports the compiler, 70 MB and seconds.
-    apply = _forward if torch.compiler.is_compiling() else _Packed.apply
+    apply: Any = _forward if torch.compiler.is_compiling() else _Packed.apply
     out: Tensor = apply(q, k, v, plan.table, plan.biases)[0]
     return out
 
@@ -180,7 +180,7 @@ class _Packed(torch.autograd.Function):
         return found
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         return (*_all_blocks_backward(grad, *ctx.saved_tensors), None, None)
 

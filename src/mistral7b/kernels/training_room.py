@@ -28,7 +28,7 @@ class TrainingKernels(TorchKernels):
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             return super().rope(x, cos, sin)
-        return _Rope.apply(x, torch.complex(cos, sin)[:, None])  # type: ignore[no-untyped-call,no-any-return]
+        return _Rope.apply(x, cos, sin)  # type: ignore[no-untyped-call,no-any-return]
 
     def swiglu(self, gate: Tensor, up: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
@@ -65,7 +65,7 @@ class _RMSNorm(torch.autograd.Function):
         return out.mul_(weight) if out.dtype == weight.dtype == x.dtype else out.type_as(x) * weight
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         """With y = s x w and s = (mean(x^2) + eps)^-1/2: dw = sum of s x g over rows, dx = s g w - s^3 x mean(x g w)."""
         x, weight, scale = ctx.saved_tensors
@@ -78,22 +78,23 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class _Rope(torch.autograd.Function):
-    """Adjacent channels as complex numbers: one product, and the conjugate's on the way back. Keeps the angles."""
+    """Adjacent channels as complex numbers: one product, and the conjugate's on the way back. Keeps the angles of all layers."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, turns: Tensor) -> Tensor:
-        ctx.save_for_backward(turns)
-        return _turned(x, turns)
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, torch.complex(cos, sin))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _turned(grad, ctx.saved_tensors[0].conj()), None
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(grad, torch.complex(cos, -sin)), None, None
 
 
 def _turned(x: Tensor, turns: Tensor) -> Tensor:
     pairs = torch.view_as_complex(x.float().contiguous().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * turns[:, None]).flatten(-2).to(x.dtype)
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -105,7 +106,7 @@ class _SwiGLU(torch.autograd.Function):
         return F.silu(gate).mul_(up)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         d_up = F.silu(gate).mul_(grad)

@@ -30,7 +30,7 @@ def parallelise(model: Transformer, recipe: Parallel, precision: Precision, rank
     Raises RecipeError for a model that cannot be divided so.
     """
     if ranks.tensor is not None:
-        _check(model.config, ranks.tensor.size())
+        check_division(model.config, ranks.tensor.size())
         _split(model, ranks.tensor)
     for block in model.layers:
         if recipe.recompute:
@@ -62,7 +62,8 @@ def local_of(full: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None).to_local()
 
 
-def _check(config: ModelConfig, ways: int) -> None:
+def check_division(config: ModelConfig, ways: int) -> None:
+    """Raises RecipeError if `ways` ranks cannot share this model's matrices."""
     for name, number in (
         ("n_kv_heads", config.n_kv_heads), ("hidden_dim", config.hidden_dim), ("vocab_size", config.vocab_size)
     ):  # fmt: skip

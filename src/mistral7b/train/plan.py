@@ -16,12 +16,15 @@ from mistral7b.model.transformer import Transformer
 from mistral7b.train import initial
 from mistral7b.train.flops import PEAKS, attention_flops, matrix_flops
 from mistral7b.train.loss import chunk_bytes
+from mistral7b.train.parallel import check_division
 from mistral7b.train.recipe import Pretrain
 
 _GIB = 2**30
 # Memory by device, from the makers' data sheets, and what the driver, the context and the collectives keep of it.
 _MEMORY = {"h200": 141e9, "h100": 80e9, "a100": 80e9, "l40s": 48e9, "l4": 24e9, "a10": 24e9, "rtx 4090": 24e9}
 _KEPT = 2.0e9
+_PROCESS = 0.4e9  # of a CPU's memory: Python, torch and its threads' buffers
+_LOST = 0.1  # of the activations, between an allocator's pieces: what steps of `tiny` took beyond the formula (docs/numbers.md)
 _USUAL_TOKENS = 10**12  # where there are no shards to count
 
 
@@ -69,11 +72,14 @@ class Plan:
         return found
 
 
-def make_plan(recipe: Pretrain, world_size: int, device: str, mfu: float, *, peak: float | None = None) -> Plan:
-    """What the run takes on `world_size` devices; `peak` products a second replace the data sheet's.
+def make_plan(
+    recipe: Pretrain, world_size: int, device: str, mfu: float, *, tokens: int | None = None, peak: float | None = None
+) -> Plan:
+    """What the run takes on `world_size` devices; `tokens` replace those of the shards, `peak` (operations a second) the data
+    sheet's.
 
-    The network is built on the meta device, so this needs no memory. Raises RecipeError for an unknown device or a layout
-    that does not divide the world.
+    The network is built on the meta device, so this needs no memory. Raises RecipeError for an unknown device, and for a layout
+    that does not divide the world, the batch or the model.
     """
     device = device.lower()
     if device not in _MEMORY and device != "cpu":
@@ -81,11 +87,15 @@ def make_plan(recipe: Pretrain, world_size: int, device: str, mfu: float, *, pea
     ways = recipe.parallel.tensor * recipe.parallel.replicate
     if world_size % ways:
         raise RecipeError(f"parallel: tensor x replicate is {ways}, which does not divide --world-size {world_size}")
+    ranks = world_size // recipe.parallel.tensor
+    if recipe.rows % ranks:
+        raise RecipeError(f"batch_tokens give {recipe.rows} rows a step, which {ranks} ranks cannot share; change them")
     config = initial.config_of(recipe, initial.origin(recipe))
+    check_division(config, recipe.parallel.tensor)
     with torch.device("meta"):
         model = Transformer(config, TrainingKernels())
     parts = memory(recipe, config, model, world_size, device)
-    tokens, notes = _tokens(recipe)
+    tokens, notes = (tokens, []) if tokens is not None else _tokens(recipe)
     rate = peak or PEAKS.get(device)
     keys = min(config.sliding_window or recipe.data.length, recipe.data.length)
     mean_keys = keys - keys * (keys - 1) / (2 * recipe.data.length)  # each row one document: the most there can be
@@ -104,7 +114,7 @@ def make_plan(recipe: Pretrain, world_size: int, device: str, mfu: float, *, pea
 
 
 def memory(recipe: Pretrain, config: ModelConfig, model: Transformer, world_size: int, device: str) -> dict[str, float]:
-    """Bytes by purpose, of one rank, at the fullest moment: the last layers of a backward pass that adds to gradients of others."""
+    """Bytes by purpose, of one rank, at the fullest moment: a backward pass that adds to earlier gradients."""
     tensor = recipe.parallel.tensor
     shard = world_size // (tensor * recipe.parallel.replicate)
     weights = sum(weight.numel() for weight in model.parameters())
@@ -119,16 +129,18 @@ def memory(recipe: Pretrain, config: ModelConfig, model: Transformer, world_size
     layer = inner / config.n_layers / tensor
     # This layer's weights and the next one's, those outside the layers, and a layer's gradients until they are shared out.
     gathered = 0.0 if world_size == 1 else wide * (2 * layer + outer - head + head / tensor) + 4 * layer
-    tokens = recipe.micro_batch_rows * recipe.data.length
+    tokens = max(1, min(recipe.micro_batch_rows, recipe.rows * tensor // world_size)) * recipe.data.length
+    kept = activations(config, recipe, tokens, world_size)
     logits = min(chunk_bytes("cpu" if device == "cpu" else "cuda"), 4.0 * tokens * config.vocab_size / tensor)
     return {
         "weights, fp32": 4 * mine,
         "gradients, fp32": 4 * mine,
         "optimizer": moments,
         "gathered layers": gathered,
-        "activations": activations(config, recipe, tokens, world_size),
+        "activations": kept,
+        "fragments": _LOST * kept,
         "loss": logits + 4 * head / tensor + wide * tokens * config.dim,
-        "context": 0.0 if device == "cpu" else _KEPT,
+        "context": _PROCESS if device == "cpu" else _KEPT,
     }
 
 
@@ -178,8 +190,10 @@ def _advice(parts: dict[str, float], over: float, recipe: Pretrain, world_size: 
         notes.append("parallel.recompute: true keeps one input a layer instead")
     elif largest == "activations" and recipe.micro_batch_rows > 1:
         notes.append("a smaller micro_batch_rows needs less; batch_tokens stays, in more micro-batches")
+    elif largest == "activations":
+        notes.append("parallel.tensor divides what a layer keeps; data.length is what a row costs")
     elif recipe.parallel.replicate > 1:
         notes.append("parallel.replicate: 1 shards over all ranks")
     else:
-        notes.append(f"weights and optimizer shrink with --world-size; it is {world_size}")
+        notes.append(f"weights, gradients and optimizer shrink with --world-size; it is {world_size}")
     return notes
