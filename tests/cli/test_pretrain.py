@@ -82,7 +82,7 @@ def test_shards_that_are_not_there(run: Run, written: Written, tmp_path: Path) -
 
 
 def test_options_of_a_plan_without_one(run: Run, written: Written) -> None:
-    run("pretrain", written(), "--world-size", 2).fails_with("--world-size and --device are for --plan")
+    run("pretrain", written(), "--world-size", 2).fails_with("--world-size, --device and --tokens are for --plan")
 
 
 def test_the_recipe_of_tiny_is_the_embedded_model(tmp_path: Path) -> None:

@@ -70,8 +70,11 @@ def pretrain(
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from mistral7b.train.pretrain import pretrain as run
 
-    with _Screen(as_json) as screen:
-        outcome = run(found, screen, until=until)
+    try:
+        with _Screen(as_json) as screen:
+            outcome = run(found, screen, until=until)
+    except ModuleNotFoundError as error:
+        raise RequestError(f"pretrain needs the package {error.name}; pip install 'mistral7b[train]'") from None
     if int(os.environ.get("RANK", "0")):
         return
     if as_json:

@@ -13,6 +13,7 @@ import orjson
 import zstandard
 from datatrove.data import Document
 
+_PARTIAL = ".partial"
 _LEVEL = 6  # of gzip: 9 takes twice as long for 1% less
 
 
@@ -20,7 +21,7 @@ _LEVEL = 6  # of gzip: 9 takes twice as long for 1% less
 def written(path: Path) -> Iterator[BinaryIO]:
     """A new file beside `path` to write; it reaches the disk and takes the name when the block ends well, or is gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
         with partial.open("wb") as file:
             yield file
@@ -29,6 +30,12 @@ def written(path: Path) -> Iterator[BinaryIO]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a kill left half-written; nobody else may be writing in `folder`."""
+    for left in list(folder.rglob(f".*{_PARTIAL}")):
+        left.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,7 +15,7 @@ from mistral7b import __version__
 from mistral7b.data.curate.book import Book, read_books
 from mistral7b.data.curate.decontaminate import MATCHES
 from mistral7b.data.curate.documents import SPLITS, gathered
-from mistral7b.data.curate.files import write_json, written
+from mistral7b.data.curate.files import sweep, write_json, written
 from mistral7b.data.curate.mix import epochs
 from mistral7b.data.curate.page import page
 from mistral7b.data.curate.plan import Unit
@@ -61,6 +61,7 @@ class Finish(PipelineStep):
         files = {name: entry for note in notes for name, entry in note["files"].items()}
         manifest = {"format": FORMAT, "made_by": f"mistral7b {__version__}", "recipe": self.raw, "input": self._input(work),
                     "files": dict(sorted(files.items())), "sources": sources}  # fmt: skip
+        sweep(self.out)
         write_json(self.out / "manifest.json", manifest)
         yield from ()
 
