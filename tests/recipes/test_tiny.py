@@ -1,4 +1,4 @@
-"""The recipes of `tiny`, whole, on generated stories: documents, shards, a run that is stopped and goes on, a model and its card."""
+"""The recipes of `tiny`, whole, on generated stories: documents, shards, a run stopped and gone on with, a model and its card."""
 
 from __future__ import annotations
 
