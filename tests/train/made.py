@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mistral7b.config import ModelConfig
 from mistral7b.store.names import resolve
 from mistral7b.train.pretrain import Outcome
@@ -51,8 +53,13 @@ def recipe(run: Path, folder: Path, **changes: Any) -> Pretrain:
 
 
 def pretrain(recipe: Pretrain, until: int | None = None) -> Outcome:
-    """The run in this process, told to nobody."""
-    return run_here(recipe, Silent(), until=until)
+    """The run in this process, told to nobody; on one thread, as the tests' ranks compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return run_here(recipe, Silent(), until=until)
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Silent:

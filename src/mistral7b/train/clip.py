@@ -17,7 +17,8 @@ def gradient_norm(weights: Sequence[Tensor], ranks: Ranks) -> Tensor:
     total = torch.zeros((), dtype=torch.float32, device=ranks.device)
     for weight in weights:
         if weight.grad is not None:
-            square = torch.linalg.vector_norm(local(weight.grad), dtype=torch.float32).square()
+            # Not vector_norm, which adds one after another: of a shard its error is another than of the whole.
+            square = local(weight.grad).float().square().sum()
             total += square / _copies(weight.grad, ranks.world)
     if ranks.world > 1:
         dist.all_reduce(total)
