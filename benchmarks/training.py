@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from attention_kernels import spread
 
 from mistral7b.checkpoint.hf import heads_permuted, hf_name
 from mistral7b.checkpoint.layouts import to_half_split
@@ -211,10 +212,6 @@ def speeds(args: argparse.Namespace) -> dict[str, list[float]]:
         apart = max(abs(a - b) for a, b in zip(each, losses["ours"], strict=True))
         print(f"{name}: losses within {apart:.1e} of ours, {each[0]:.5f} to {each[-1]:.5f}", file=sys.stderr)
     return {name: each[2:] for name, each in seconds.items()}
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

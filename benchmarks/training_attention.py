@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from attention_kernels import spread
 
 from mistral7b.kernels.packed import PackedPlan, packed_attention
 
@@ -64,10 +64,6 @@ def apart(argv: Sequence[str], rows: int, window: int | None) -> int:
         [sys.executable, __file__, *argv, "--memory-of", str(rows), str(window or 0)], capture_output=True, text=True, check=True
     )
     return int(done.stdout)
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -28,10 +28,9 @@ from mistral7b.config import ModelConfig
 from mistral7b.data.shards import Shards
 from mistral7b.recipe import read_recipe, settings
 from mistral7b.train import journal
-from mistral7b.train.batches import MicroBatch
+from mistral7b.train.batches import MicroBatch, course
 from mistral7b.train.initial import new_weight
 from mistral7b.train.optim import optimizers, set_rates
-from mistral7b.train.pretrain import course
 from mistral7b.train.recipe import Pretrain
 from mistral7b.train.schedule import share
 

@@ -22,11 +22,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made.shards(tmp_path_factory.mktemp("shards"))
-
-
-@pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
     run = tmp_path_factory.mktemp("one") / "run"
     made.pretrain(_recipe(run, shards))

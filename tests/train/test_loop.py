@@ -17,10 +17,9 @@ from mistral7b.errors import NumericError
 from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.train import initial
-from mistral7b.train.batches import Course, micro_batch
+from mistral7b.train.batches import Course, course, micro_batch
 from mistral7b.train.loop import Norms, StepResult, training_step
 from mistral7b.train.optim import optimizers
-from mistral7b.train.pretrain import course
 from mistral7b.train.ranks import Ranks
 from mistral7b.train.recipe import Optimizer, Spikes
 from mistral7b.train.trainee import Trainee

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mistral7b.data.pack import IGNORED
 from mistral7b.train import loss
-from mistral7b.train.loss import IGNORED, next_token_loss
+from mistral7b.train.loss import next_token_loss
 
 
 def _drawn(rows: int, vocab: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

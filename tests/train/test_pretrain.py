@@ -25,11 +25,6 @@ from tests.train import made
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made.shards(tmp_path_factory.mktemp("shards"))
-
-
-@pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> tuple[Path, made.Silent]:
     """A run that nothing stopped."""
     run, watcher = tmp_path_factory.mktemp("whole") / "run", made.Silent()

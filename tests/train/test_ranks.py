@@ -19,11 +19,6 @@ TENSOR, RECOMPUTE, HYBRID = Parallel(tensor=2), Parallel(recompute=True), Parall
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made.shards(tmp_path_factory.mktemp("shards"))
-
-
-@pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
     """Six steps of one process."""
     run = tmp_path_factory.mktemp("one") / "run"

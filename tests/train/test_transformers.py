@@ -8,8 +8,9 @@ import pytest
 from benchmarks.training_curve import Named, step, theirs
 
 from mistral7b.data.shards import Shards
+from mistral7b.train.batches import course
 from mistral7b.train.optim import optimizers, set_rates
-from mistral7b.train.pretrain import course, pretrain
+from mistral7b.train.pretrain import pretrain
 from mistral7b.train.recipe import Optimizer
 from mistral7b.train.schedule import share
 from tests.train import made

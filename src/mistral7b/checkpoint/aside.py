@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import BinaryIO
 
 from mistral7b.errors import CheckpointError
 
+PARTIAL = ".partial"  # how the name of what is being written ends
 # Files a model folder is made of. Only a folder of nothing else is ever replaced.
 MODEL_FILES = (
     "*.safetensors", "*.safetensors.index.json", "params.json", "config.json", "generation_config.json", "mistral7b.json",
@@ -34,7 +36,7 @@ def aside(target: Path, *, needs: int, folder: bool, force: bool) -> Iterator[Pa
     try:
         if (free := shutil.disk_usage(target.parent).free) < needs:
             raise CheckpointError(f"{target} needs {_size(needs)} and its disk has {_size(free)} free; make room first")
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=target.parent))
         made = scratch / target.name
         if folder:
             made.mkdir()
@@ -50,6 +52,21 @@ def aside(target: Path, *, needs: int, folder: bool, force: bool) -> Iterator[Pa
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path` to write; it reaches the disk and takes the name when the block ends well, or is gone. Raises
+    OSError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _refuse(target: Path, *, folder: bool, force: bool) -> None:
@@ -78,15 +95,16 @@ def _take_name(made: Path, target: Path, replaced: Path) -> None:
             raise
     else:
         os.replace(made, target)
-    _sync_one(target.parent)
+    sync(target.parent)
 
 
 def _sync(made: Path) -> None:
     for path in [*(made.iterdir() if made.is_dir() else ()), made]:
-        _sync_one(path)
+        sync(path)
 
 
-def _sync_one(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written to a file, or the names that a folder holds, reaches the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

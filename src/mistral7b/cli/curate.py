@@ -25,10 +25,7 @@ def curate(
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", min=1, help="Processes; default: one for each core.")
     ] = None,
-    variables: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A value for ${NAME} in the recipe; may be given several times."),
-    ] = None,
+    variables: options.Variables = None,
     force: Annotated[bool, typer.Option("--force", help="Replace documents of another recipe or other input.")] = False,
     as_json: options.Json = False,
 ) -> None:

@@ -37,9 +37,7 @@ def train(
             "--out", metavar="FOLDER", help="The folder to make: tokenizer.model.v3, tokenizer.json.", show_default=False
         ),
     ],
-    given: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="What ${NAME} stands for in the recipe.")
-    ] = None,
+    given: options.Variables = None,
     documents: Annotated[
         Path | None,
         typer.Option("--documents", metavar="FOLDER", help="Learn from all of these, without a recipe.", rich_help_panel=_ALONE),

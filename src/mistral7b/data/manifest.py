@@ -7,22 +7,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mistral7b.checkpoint.manifest import FileHash
 from mistral7b.errors import DataError
 
 MANIFEST = "manifest.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What the manifest states of one file: `sha256` in lower-case hex, `size` in bytes."""
-
-    sha256: str
-    size: int
 
 
 def read_manifest(folder: Path, format: str, maker: str) -> tuple[dict[str, Any], str]:
@@ -47,12 +39,12 @@ def read_manifest(folder: Path, format: str, maker: str) -> tuple[dict[str, Any]
     return found, hashlib.sha256(raw).hexdigest()
 
 
-def table_of_files(path: Path, manifest: Mapping[str, Any]) -> dict[str, Held]:
+def table_of_files(path: Path, manifest: Mapping[str, Any]) -> dict[str, FileHash]:
     """The files that the manifest at `path` names, all of them inside its folder. Raises DataError otherwise."""
     files = manifest.get("files")
     if not isinstance(files, dict):
         raise DataError(f"{path} has no table of files")
-    found: dict[str, Held] = {}
+    found: dict[str, FileHash] = {}
     for name, value in files.items():
         sha256, size = (value.get("sha256"), value.get("size")) if isinstance(value, dict) else (None, None)
         plain = PurePosixPath(name)
@@ -60,7 +52,7 @@ def table_of_files(path: Path, manifest: Mapping[str, Any]) -> dict[str, Held]:
             raise DataError(f"{path} names {name!r:.80}, which is no file inside its folder")
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256) or not isinstance(size, int) or isinstance(size, bool):
             raise DataError(f"{path} gives {name} no sha256 and size")
-        found[name] = Held(sha256, size)
+        found[name] = FileHash(sha256, size)
     return found
 
 
@@ -78,7 +70,7 @@ def each_source(path: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield name, value
 
 
-def check_sizes(folder: Path, files: Mapping[str, Held]) -> None:
+def check_sizes(folder: Path, files: Mapping[str, FileHash]) -> None:
     """Raises DataError for the first file that is missing or of another size than stated."""
     for name, held in files.items():
         try:

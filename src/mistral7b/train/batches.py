@@ -12,8 +12,12 @@ import torch
 from torch import Tensor
 
 from mistral7b.data.pack import Mixture, Row
+from mistral7b.data.shards import Shards, Split
 from mistral7b.errors import RecipeError
 from mistral7b.model.batch import TokenBatch
+from mistral7b.train.recipe import Pretrain, Stage
+
+_TRAIN: Split = "train"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,17 @@ class Course:
         mine = range(step * rows + rank, (step + 1) * rows, ranks)
         for start in range(0, len(mine), at_once):
             yield micro_batch([self.row(i) for i in mine[start : start + at_once]])
+
+
+def course(recipe: Pretrain, shards: Shards) -> Course:
+    """The rows of the run."""
+    stages = recipe.data.stages or (Stage(epochs={name: source.epochs for name, source in shards.sources.items()}),)
+    for stage in stages:
+        if unknown := sorted(stage.epochs.keys() - shards.sources.keys()):
+            raise RecipeError(f"data.stages names the source {unknown[0]!r}; the shards have {', '.join(sorted(shards.sources))}")
+    return Course([
+        Mixture(shards, _TRAIN, stage.epochs, recipe.data.length, recipe.data.seed + i) for i, stage in enumerate(stages)
+    ])  # fmt: skip
 
 
 def micro_batch(rows: Sequence[Row]) -> MicroBatch:

@@ -11,7 +11,6 @@ that a run of one's own wrote.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -33,6 +32,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from mistral7b.checkpoint.aside import PARTIAL, sync, written
 from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.errors import CheckpointError
 from mistral7b.train.ranks import Ranks
@@ -40,7 +40,6 @@ from mistral7b.train.recipe import Keep
 
 FACTS = "checkpoint.json"
 _NAME = re.compile(r"step-(\d{8,})")
-_PARTIAL = ".partial"
 
 
 class Checkpoints:
@@ -59,7 +58,7 @@ class Checkpoints:
         self._group = dist.new_group(backend="gloo") if ranks.world > 1 else None
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
-            for left in folder.glob(f"*{_PARTIAL}"):
+            for left in folder.glob(f"*{PARTIAL}"):
                 shutil.rmtree(left)
         self._check_shared()
 
@@ -89,14 +88,15 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the whole checkpoints, newest first; no hash is looked at."""
-        return sorted((step for step, _ in _whole(self.folder)), reverse=True)
+        names = ((path, _NAME.fullmatch(path.name)) for path in self.folder.glob("step-*"))
+        return sorted((int(name[1]) for path, name in names if name and (path / FACTS).is_file()), reverse=True)
 
     def load_newest(self, model: nn.Module, optims: Sequence[torch.optim.Optimizer]) -> dict[str, Any] | None:
         """Puts the newest checkpoint whose files are as they were written in place, and returns its facts; None if there is
         none. Warns of each that is not; raises CheckpointError if there are some and none is sound."""
         steps = self.ranks.told(self.steps())
         for step in steps:
-            path = self.folder / f"step-{step:08d}"
+            path = self._path(step)
             if (wrong := self.ranks.any_word(self._wrong(path))) is None:
                 self._load(path, model, optims)
                 return _facts(path)
@@ -124,19 +124,21 @@ class Checkpoints:
             torch.set_rng_state(state[key])
 
     def _write(self, step: int, held: dict[str, Any], facts: dict[str, Any]) -> None:
-        target = self.folder / f"step-{step:08d}"
-        made = self.folder / (target.name + _PARTIAL)
+        target = self._path(step)
+        made = self.folder / (target.name + PARTIAL)
         try:
             writer = FileSystemWriter(made, single_file_per_rank=True, sync_files=True, overwrite=True)
             with _alone(self._group is None):
                 save(held, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
             if self.ranks.first:
                 files = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(made.iterdir())}
-                _durable(made / FACTS, json.dumps(facts | {"files": files}, indent=1))
+                with written(made / FACTS) as file:
+                    file.write(json.dumps(facts | {"files": files}, indent=1).encode())
+                sync(made)
                 if target.exists():
                     shutil.rmtree(target)
                 made.rename(target)
-                _sync(self.folder)
+                sync(self.folder)
                 self._retire()
         except BaseException:
             if self.ranks.first:
@@ -145,7 +147,7 @@ class Checkpoints:
 
     def _check_shared(self) -> None:
         """A rank whose host has another disk under this name would leave its part of every checkpoint there."""
-        sign = self.folder / self.ranks.told(f".{uuid4().hex}{_PARTIAL}")
+        sign = self.folder / self.ranks.told(f".{uuid4().hex}{PARTIAL}")
         if self.ranks.first:
             sign.mkdir()
         self.ranks.wait()
@@ -160,9 +162,12 @@ class Checkpoints:
         steps = self.steps()
         for step in steps[self.keep.newest :]:
             if self.keep.forever is None or step % self.keep.forever:
-                old = self.folder / f"step-{step:08d}"
-                gone = old.rename(old.with_name(old.name + _PARTIAL))
+                old = self._path(step)
+                gone = old.rename(old.with_name(old.name + PARTIAL))
                 shutil.rmtree(gone)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
 
     def _wrong(self, path: Path) -> str | None:
         """What is wrong with this rank's share of the files."""
@@ -198,33 +203,11 @@ def _rng_key(ranks: Ranks) -> str:
     return f"rng.{ranks.rank}"
 
 
-def _whole(folder: Path) -> Iterator[tuple[int, Path]]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if (match := _NAME.fullmatch(path.name)) and (path / FACTS).is_file():
-            yield int(match[1]), path
-
-
 def _facts(path: Path) -> dict[str, Any]:
     found = json.loads((path / FACTS).read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise ValueError(f"{FACTS} holds no object")
     return found
-
-
-def _durable(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _reason(error: BaseException) -> str:

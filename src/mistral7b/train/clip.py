@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
 from mistral7b.train.ranks import Ranks
+from mistral7b.train.sharded import local
 
 
 def gradient_norm(weights: Sequence[Tensor], ranks: Ranks) -> Tensor:
@@ -31,11 +32,6 @@ def clip(weights: Sequence[Tensor], norm: Tensor, most: float) -> None:
     for weight in weights:
         if weight.grad is not None:
             local(weight.grad).mul_(scale)
-
-
-def local(x: Tensor) -> Tensor:
-    """This rank's part."""
-    return x.to_local() if isinstance(x, DTensor) else x
 
 
 def _copies(x: Tensor, world: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mistral7b.data.pack import Mixture
+from mistral7b.data.pack import IGNORED, Mixture
 from mistral7b.data.shards import Shards, Split
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.tokens.tokenizer import Tokenizer
@@ -46,10 +46,10 @@ def bits_per_byte(
         mine = [i * ranks.data_ranks + ranks.data_rank for i in range(each)]
         for start in range(0, each, at_once):
             part = mine[start : start + at_once]
-            batch, targets, _ = vars(micro_batch([mixture.row(min(i, rows - 1)) for i in part])).values()
+            micro = micro_batch([mixture.row(min(i, rows - 1)) for i in part])
             spare = torch.repeat_interleave(torch.tensor([i >= rows for i in part]), mixture.length)
-            targets = targets.masked_fill(spare, -100)
-            loss = trainee(batch, targets)
+            targets = micro.targets.masked_fill(spare, IGNORED)
+            loss = trainee(micro.batch, targets)
             assert isinstance(loss, Loss)
             sums += torch.stack((loss.nll.double(), lengths[targets[targets >= 0]].sum().double().to(ranks.device)))
         nats, size = ranks.sum(sums).tolist()

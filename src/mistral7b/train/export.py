@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from mistral7b.checkpoint.aside import aside
 from mistral7b.checkpoint.configs import HF, OWN
@@ -17,6 +16,7 @@ from mistral7b.checkpoint.layouts import to_half_split
 from mistral7b.checkpoint.write import Row, write_json, write_shards
 from mistral7b.model.transformer import Transformer
 from mistral7b.train.ranks import Ranks
+from mistral7b.train.sharded import whole
 
 _BESIDE = 16 << 20  # bytes for headers, configs and the tokenizer
 
@@ -28,7 +28,7 @@ def export(model: Transformer, folder: Path, ranks: Ranks, *, tokenizer: Path, c
     """
     weights: dict[str, Tensor] = {}
     for name, weight in model.named_parameters():
-        full = (weight.full_tensor() if isinstance(weight, DTensor) else weight).detach()
+        full = whole(weight).detach()
         if ranks.first:
             weights[name] = full.to("cpu", torch.bfloat16)
     if ranks.first:

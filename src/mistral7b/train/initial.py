@@ -14,9 +14,8 @@ from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.config import ModelConfig
 from mistral7b.model.transformer import Transformer
 from mistral7b.store.names import resolve
-from mistral7b.train.clip import local
-from mistral7b.train.parallel import local_of
 from mistral7b.train.recipe import Changes, Pretrain
+from mistral7b.train.sharded import local, local_of
 
 
 def origin(recipe: Pretrain) -> Checkpoint | None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mistral7b.checkpoint.aside import written
+
 METRICS, PICTURE, EVENTS = "metrics.jsonl", "loss.png", "tensorboard"
 _SMOOTH = 0.95
 
@@ -107,9 +109,5 @@ def _cut(path: Path, step: int, ended: bool) -> None:
     kept = [
         json.dumps(line) for line in read(path) if line["step"] < step or (line["step"] == step and ("loss" in line or not ended))
     ]
-    aside = path.with_suffix(".partial")
-    with aside.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
+    with written(path) as file:
+        file.writelines(f"{line}\n".encode() for line in kept)

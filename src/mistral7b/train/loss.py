@@ -9,7 +9,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = -100  # the target of a row that has none, as torch's own losses have it
 CHUNK_BYTES = 8 << 20  # of fp32 logits at once: on a CPU what its caches still help with
 WIDE_CHUNK_BYTES = 256 << 20  # elsewhere: enough rows to fill the device, and to pass seldom over the head's gradient
 
@@ -29,7 +28,7 @@ class Loss(NamedTuple):
 def next_token_loss(
     states: Tensor, head: Tensor, targets: Tensor, *, z_loss: float = 0.0, group: dist.ProcessGroup | None = None
 ) -> Loss:
-    """Loss of states `[T, dim]` under a head `[V, dim]` against targets `[T]` (IGNORED: no target).
+    """Loss of states `[T, dim]` under a head `[V, dim]` against targets `[T]` (data.pack.IGNORED: no target).
 
     Rows go through in chunks, whose gradient is made while their logits are at hand. `z_loss` times the squared logarithm
     of the softmax's denominator keeps logits from drifting (PaLM, arXiv 2204.02311, section 5). With a `group` each of its

@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
-from mistral7b.train.clip import local
-from mistral7b.train.parallel import local_of
+from mistral7b.train.sharded import local, local_of, whole
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration: steep at zero, near 1 at 1
 _ITERATIONS = 5
@@ -42,7 +40,7 @@ class Muon(torch.optim.Optimizer):
         mean: Tensor = state["momentum"]
         mean.lerp_(grad, 1 - momentum)
         ahead = grad.lerp(mean, momentum)
-        full = ahead.full_tensor() if isinstance(ahead, DTensor) else ahead
+        full = whole(ahead)
         step = local_of(orthogonal(full) * (0.2 * max(full.shape) ** 0.5), weight)
         local(weight).mul_(1 - rate * decay).sub_(step, alpha=rate)
 

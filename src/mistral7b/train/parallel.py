@@ -55,13 +55,6 @@ def synchronise(trainee: Trainee, wanted: bool) -> None:
         trainee.set_requires_gradient_sync(wanted)
 
 
-def local_of(full: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of a tensor that every rank holds whole, cut as `like` is; no communication."""
-    if not isinstance(like, DTensor):
-        return full
-    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None).to_local()
-
-
 def check_division(config: ModelConfig, ways: int) -> None:
     """Raises RecipeError if `ways` ranks cannot share this model's matrices."""
     for name, number in (

@@ -14,6 +14,7 @@ from mistral7b.errors import DataError, RecipeError
 from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.train import initial
+from mistral7b.train.batches import course
 from mistral7b.train.flops import PEAKS, attention_flops, matrix_flops
 from mistral7b.train.loss import chunk_bytes
 from mistral7b.train.parallel import check_division
@@ -175,7 +176,6 @@ def stream_bytes(config: ModelConfig, recipe: Pretrain, world_size: int) -> int:
 
 
 def _tokens(recipe: Pretrain) -> tuple[int, list[str]]:
-    from mistral7b.train.pretrain import course
 
     try:
         return course(recipe, Shards.open(Path(recipe.data.shards))).rows * recipe.data.length, []

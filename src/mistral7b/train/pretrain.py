@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,15 +10,14 @@ from typing import Any, Protocol
 import torch
 
 from mistral7b.config import ModelConfig
-from mistral7b.data.pack import Mixture
-from mistral7b.data.shards import Shards, Split
+from mistral7b.data.shards import Shards
 from mistral7b.errors import MismatchError, NumericError, RecipeError
 from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.recipe import as_json
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train import initial
-from mistral7b.train.batches import Course
+from mistral7b.train.batches import course
 from mistral7b.train.checkpoints import Checkpoints
 from mistral7b.train.evaluate import bits_per_byte, byte_lengths, continuations, held_out
 from mistral7b.train.export import export
@@ -32,13 +28,13 @@ from mistral7b.train.loop import Norms, StepResult, training_step
 from mistral7b.train.optim import optimizers, set_rates
 from mistral7b.train.parallel import parallelise
 from mistral7b.train.ranks import Ranks, started
-from mistral7b.train.recipe import Pretrain, Stage
+from mistral7b.train.recipe import Pretrain
 from mistral7b.train.schedule import share
+from mistral7b.train.stopping import asked_to_stop
 from mistral7b.train.trainee import Trainee
 from mistral7b.train.watchdog import Watchdog
 
 CHECKPOINTS, MODEL = "checkpoints", "model"
-_TRAIN: Split = "train"
 
 
 class Watcher(Protocol):
@@ -90,17 +86,6 @@ def pretrain(recipe: Pretrain, watcher: Watcher, *, device: torch.device | None 
         return _Run(recipe, ranks, watcher, watchdog).go(until)
 
 
-def course(recipe: Pretrain, shards: Shards) -> Course:
-    """The rows of the run."""
-    stages = recipe.data.stages or (Stage(epochs={name: source.epochs for name, source in shards.sources.items()}),)
-    for stage in stages:
-        if unknown := sorted(stage.epochs.keys() - shards.sources.keys()):
-            raise RecipeError(f"data.stages names the source {unknown[0]!r}; the shards have {', '.join(sorted(shards.sources))}")
-    return Course([
-        Mixture(shards, _TRAIN, stage.epochs, recipe.data.length, recipe.data.seed + i) for i, stage in enumerate(stages)
-    ])  # fmt: skip
-
-
 class _Run:
     """Everything of one run in one process."""
 
@@ -134,7 +119,7 @@ class _Run:
         journal = Journal(self.recipe.run, progress.step, ended=progress.step == self.steps) if self.ranks.first else None
         last = min(self.steps, until if until is not None else self.steps)
         try:
-            with _asked_to_stop() as asked:
+            with asked_to_stop() as asked:
                 while progress.step < last and not self.ranks.agreed(asked()):
                     self._step(progress, journal)
                 self._save(progress, journal)
@@ -223,8 +208,9 @@ class _Run:
 
     def _due(self, step: int) -> bool:
         keep = self.recipe.keep
-        late = keep.minutes is not None and time.monotonic() - self._saved_at > 60 * keep.minutes
-        return step % keep.every == 0 or self.ranks.agreed(late)
+        if step % keep.every == 0 or keep.minutes is None:  # the ranks need not ask one another
+            return step % keep.every == 0
+        return self.ranks.agreed(time.monotonic() - self._saved_at > 60 * keep.minutes)
 
     def _save(self, progress: Progress, journal: Journal | None) -> None:
         if progress.step in (self._saved, 0):  # step 0 is the seed's
@@ -283,21 +269,3 @@ def _check_vocabulary(config: ModelConfig, shards: Shards) -> None:
             f"the shards' tokenizer has {shards.vocab_size:,} ids and the model {config.vocab_size:,}; encode the documents with "
             "the model's tokenizer"
         )
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or Ctrl-C came since; a second Ctrl-C ends at once."""
-    asked = False
-
-    def ask(number: int, _: object) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

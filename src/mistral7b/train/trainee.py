@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from mistral7b.model.batch import TokenBatch
 from mistral7b.model.transformer import Transformer
 from mistral7b.train.loss import Loss, next_token_loss
+from mistral7b.train.sharded import local
 
 
 class Trainee(nn.Module):
@@ -24,8 +24,6 @@ class Trainee(nn.Module):
         """With targets `[T]` their loss, without the logits of `batch.logit_rows`."""
         if targets is None:
             return self.model(batch)  # type: ignore[no-any-return]
-        head: Tensor = self.model.output.weight
-        if isinstance(head, DTensor):
-            head = head.to_local()
+        head = local(self.model.output.weight)
         states = self.model.hidden(batch)
         return next_token_loss(states, head, targets.to(states.device), z_loss=self.z_loss, group=self.tensor_group)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from mistral7b.checkpoint.digest import sha256_of
-from mistral7b.data.curate import executors, files
+from mistral7b.data.curate import executors
 from mistral7b.data.curate.run import curate
 from mistral7b.data.documents import Documents
 from mistral7b.errors import DataError, Mistral7BError, RecipeError
@@ -132,11 +132,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path, corpu
         limit = time.monotonic() + 60
         while not (tmp_path / "out/.work/run.json").exists() and time.monotonic() < limit:
             time.sleep(0.02)
+        # As a kill in the middle of a write leaves one; there before the run may end, which also sweeps.
+        left = tmp_path / "out/train/a/.00008.jsonl.gz.1.partial"
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
         time.sleep(after)
         os.killpg(process.pid, signal.SIGKILL)
-    left = tmp_path / "out/train/a/.00008.jsonl.gz.1.partial"  # as a kill in the middle of a write leaves one
-    left.parent.mkdir(parents=True, exist_ok=True)
-    left.write_bytes(b"half")
     run(tmp_path, corpus, **big())
     assert everything(tmp_path / "out") == everything(tmp_path / "whole")
 
@@ -151,13 +152,13 @@ def test_a_disk_that_fills_keeps_what_is_finished(tmp_path: Path, corpus: Made, 
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"the disk of .* is full; what was finished is kept: make room, then give the same"):
         run(tmp_path, corpus, **big())
     left = everything(tmp_path / "out")
     assert "manifest.json" not in left
     assert not list((tmp_path / "out").rglob("*.partial"))
-    monkeypatch.setattr(files.os, "fsync", real)
+    monkeypatch.setattr(os, "fsync", real)
     run(tmp_path, corpus, **big())
     assert everything(tmp_path / "out") == everything(tmp_path / "whole")
 

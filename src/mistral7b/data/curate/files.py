@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,28 +12,22 @@ import orjson
 import zstandard
 from datatrove.data import Document
 
-_PARTIAL = ".partial"
+from mistral7b.checkpoint import aside
+
 _LEVEL = 6  # of gzip: 9 takes twice as long for 1% less
 
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` to write; it reaches the disk and takes the name when the block ends well, or is gone."""
+    """`aside.written`, in a folder that need not be there yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with aside.written(path) as file:
+        yield file
 
 
 def sweep(folder: Path) -> None:
     """Removes what a kill left half-written; nobody else may be writing in `folder`."""
-    for left in list(folder.rglob(f".*{_PARTIAL}")):
+    for left in list(folder.rglob(f".*{aside.PARTIAL}")):
         left.unlink()
 
 
