@@ -12,9 +12,9 @@ import torch
 
 from mistral7b.config import ModelConfig
 from mistral7b.store.names import resolve
-from mistral7b.train.pretrain import Outcome
 from mistral7b.train.pretrain import pretrain as run_here
 from mistral7b.train.recipe import Data, Evaluate, Keep, Optimizer, Pretrain, Schedule
+from mistral7b.train.run import Outcome
 from tests.data import made
 
 CONFIG = ModelConfig(
@@ -77,5 +77,6 @@ class Silent:
         assert line["step"] <= steps
         self.lines.append(line)
 
-    def evaluation(self, step: int, bits: dict[str, float], samples: dict[str, str]) -> None:
-        self.evaluations.append((step, bits, samples))
+    def evaluation(self, step: int, title: str, figures: dict[str, float], samples: dict[str, str]) -> None:
+        assert title
+        self.evaluations.append((step, figures, samples))

@@ -126,10 +126,10 @@ class _Screen:
         elif not self._quiet and (line["step"] % 20 == 0 or line["step"] in (1, steps)):
             tell(f"{line['step']:,}/{steps:,}  {text}")
 
-    def evaluation(self, step: int, bits: dict[str, float], samples: dict[str, str]) -> None:
+    def evaluation(self, step: int, title: str, figures: dict[str, float], samples: dict[str, str]) -> None:
         if self._quiet:
             return
-        tell(f"step {step:,}, held-out bits per byte: " + ", ".join(f"{name} {value:.3f}" for name, value in bits.items()))
+        tell(f"step {step:,}, {title}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
         for prompt, text in samples.items():
             tell(printable(f"  {prompt}|{text}".replace("\n", " / ")))
 

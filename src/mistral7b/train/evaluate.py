@@ -58,10 +58,10 @@ def bits_per_byte(
 
 
 @torch.no_grad()
-def continuations(trainee: Trainee, tokenizer: Tokenizer, prompts: Sequence[str], tokens: int) -> list[str]:
-    """Each prompt's greedy continuation of at most `tokens` tokens; all is computed anew each time, with no cache, so that it
-    runs on weights in shards too. Every rank gets the same."""
-    sequences = [tokenizer.encode(prompt, bos=True) for prompt in prompts]
+def continuations(trainee: Trainee, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], tokens: int) -> list[str]:
+    """The greedy continuation of each prompt of ids, at most `tokens` tokens; all is computed anew each time, with no cache, so
+    that it runs on weights in shards too. Every rank gets the same."""
+    sequences = [list(ids) for ids in prompts]
     begun = [len(ids) for ids in sequences]
     running = set(range(len(sequences)))
     for _ in range(tokens if sequences else 0):

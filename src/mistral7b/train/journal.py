@@ -16,12 +16,13 @@ _SMOOTH = 0.95
 
 class Journal:
     """The files of `run`, as of `step`: lines of later steps, which a kill left behind, are taken away, so that a resumed
-    run's curve has each step once. `ended`: all steps are done, and the last evaluation is made anew."""
+    run's curve has each step once. `measures` is the title of an evaluation's figures. `ended`: all steps are done, and the
+    last evaluation is made anew."""
 
-    def __init__(self, run: Path, step: int, *, ended: bool = False) -> None:
+    def __init__(self, run: Path, step: int, measures: str, *, ended: bool = False) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self.run = run
+        self.run, self.measures = run, measures
         self.path = run / METRICS
         _cut(self.path, step, ended)
         self._file = self.path.open("a", encoding="utf-8")
@@ -34,14 +35,14 @@ class Journal:
             if name != "step" and isinstance(value, int | float):
                 self._events.add_scalar(f"train/{name}", value, line["step"])
 
-    def evaluation(self, step: int, bits: dict[str, float], samples: dict[str, str]) -> None:
-        """Held-out bits per byte by source, continuations by prompt; the picture is drawn anew."""
-        self._write({"step": step, "held_out_bits_per_byte": bits, "samples": samples})
-        for source, value in bits.items():
-            self._events.add_scalar(f"bits per byte/{source}", value, step)
+    def evaluation(self, step: int, figures: dict[str, float], samples: dict[str, str]) -> None:
+        """Figures by name, continuations by prompt; the picture is drawn anew."""
+        self._write({"step": step, key_of(self.measures): figures, "samples": samples})
+        for name, value in figures.items():
+            self._events.add_scalar(f"{self.measures}/{name}", value, step)
         for prompt, text in samples.items():
             self._events.add_text(prompt, f"**{prompt}**{text}", step)
-        draw(self.path, self.run / PICTURE)
+        draw(self.path, self.run / PICTURE, self.measures)
 
     def keep(self) -> None:
         """Until what was written is on the disk: before a checkpoint is, which begins behind these lines."""
@@ -68,25 +69,31 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                 yield found
 
 
-def draw(metrics: Path, picture: Path) -> None:
-    """Loss by step with its running mean, and held-out bits per byte of each source, as a PNG."""
+def key_of(measures: str) -> str:
+    """The key of an evaluation's figures in a line: "held_out_bits_per_byte"."""
+    return measures.replace(" ", "_").replace("-", "_")
+
+
+def draw(metrics: Path, picture: Path, measures: str) -> None:
+    """Loss by step with its running mean, and what was measured, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     lines = list(read(metrics))
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-    held = [(line["step"], line["held_out_bits_per_byte"]) for line in lines if "held_out_bits_per_byte" in line]
+    key = key_of(measures)
+    held = [(line["step"], line[key]) for line in lines if key in line]
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     loss, bits = figure.subplots(1, 2)
     loss.plot([s for s, _ in steps], [v for _, v in steps], linewidth=0.5, alpha=0.4, color="tab:blue", label="each step")
     loss.plot([s for s, _ in steps], _smooth([v for _, v in steps]), color="tab:blue", label="running mean")
-    loss.set(title="Loss, nats a token", xlabel="step")
+    loss.set(title="Loss", xlabel="step")
     loss.legend()
     for source in sorted({name for _, each in held for name in each}):
         points = [(step, each[source]) for step, each in held if source in each]
         bits.plot(*zip(*points, strict=True), marker="o", markersize=3, label=source)
-    bits.set(title="Held-out bits per byte", xlabel="step")
+    bits.set(title=measures.capitalize(), xlabel="step")
     if held:
         bits.legend(fontsize="small")
     for axes in (loss, bits):

@@ -25,12 +25,13 @@ _FADE = 0.98
 
 @dataclass(frozen=True)
 class StepResult:
-    """`loss` in nats a token over all ranks, the gradients' `norm` before clipping, `targets` predicted; `skipped`: the weights
-    stayed as they were."""
+    """`loss` a target (nats, for a next token) over all ranks, the gradients' `norm` before clipping, `targets` counted, `tokens`
+    read; `skipped`: the weights stayed as they were."""
 
     loss: float
     norm: float
     targets: int
+    tokens: int
     skipped: bool
 
 
@@ -68,8 +69,8 @@ def training_step(
     A spike changes `norms` only, and counts there. Raises NumericError for a loss or a gradient that is not finite, and for
     too many spikes in a row; the weights are then as before.
     """
-    wanted = torch.tensor(float(sum(micro.wanted for micro in micro_batches)), dtype=torch.float64, device=ranks.device)
-    targets = int(ranks.sum(wanted).item())
+    counts = [sum(micro.wanted for micro in micro_batches), sum(len(micro.batch.ids) for micro in micro_batches)]
+    targets, tokens = map(int, ranks.sum(torch.tensor(counts, dtype=torch.float64, device=ranks.device)).tolist())
     nll = torch.zeros((), device=ranks.device)
     for i, micro in enumerate(micro_batches):
         watchdog.beat()
@@ -90,7 +91,7 @@ def training_step(
             optimizer.step()
     for optimizer in optims:
         optimizer.zero_grad()
-    return StepResult(mean, norm.item(), targets, skipped)
+    return StepResult(mean, norm.item(), targets, tokens, skipped)
 
 
 def _check(loss: float, norm: float, spikes: Spikes, norms: Norms) -> bool:

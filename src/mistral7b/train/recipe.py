@@ -1,4 +1,4 @@
-"""The recipe of a pre-training run, as its YAML file spells it."""
+"""The recipe of a pre-training run, as its YAML file spells it, and what it shares with other runs."""
 
 from __future__ import annotations
 
@@ -133,19 +133,11 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain:
-    """A whole run. Exactly one of `model` (new weights) and `init_from` (a model folder to go on from) is given.
-
-    `batch_tokens` a step, `micro_batch_rows` rows in one forward of a rank.
-    """
+class Training:
+    """What the recipes of all kinds of runs have in common. `run` is the folder that holds all of a run."""
 
     run: Path
-    data: Data
-    batch_tokens: int
     micro_batch_rows: int = 1
-    model: ModelConfig | None = None
-    init_from: str | None = None
-    changes: Changes = Changes()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     spikes: Spikes = Spikes()
@@ -153,12 +145,30 @@ class Pretrain:
     keep: Keep = Keep()
     evaluate: Evaluate = Evaluate()
     precision: Precision = "bf16"
-    z_loss: float = 0.0
     hang_seconds: float = 600.0
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _positive(batch_tokens=self.batch_tokens, micro_batch_rows=self.micro_batch_rows, hang_seconds=self.hang_seconds)
+        _positive(micro_batch_rows=self.micro_batch_rows, hang_seconds=self.hang_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Training):
+    """A whole run. Exactly one of `model` (new weights) and `init_from` (a model folder to go on from) is given.
+
+    `batch_tokens` a step, `micro_batch_rows` rows in one forward of a rank.
+    """
+
+    data: Data
+    batch_tokens: int
+    model: ModelConfig | None = None
+    init_from: str | None = None
+    changes: Changes = Changes()
+    z_loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(batch_tokens=self.batch_tokens)
         if (self.model is None) == (self.init_from is None):
             raise ValueError("give one of model (new weights) and init_from (a model to go on from)")
         if self.batch_tokens % self.data.length:
