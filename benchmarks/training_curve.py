@@ -28,9 +28,10 @@ from mistral7b.config import ModelConfig
 from mistral7b.data.shards import Shards
 from mistral7b.recipe import read_recipe, settings
 from mistral7b.train import journal
-from mistral7b.train.batches import MicroBatch, course
+from mistral7b.train.batches import MicroBatch, course, micro_batches
 from mistral7b.train.initial import new_weight
 from mistral7b.train.optim import optimizers, set_rates
+from mistral7b.train.ranks import Ranks
 from mistral7b.train.recipe import Pretrain
 from mistral7b.train.schedule import share
 
@@ -103,7 +104,7 @@ def main() -> None:
     for number in range(len(found), min(args.steps, max(ours))):
         started = time.perf_counter()
         set_rates(optims, share(recipe.schedule, number, steps))
-        micros = list(rows.micro_batches(number, recipe.rows, recipe.micro_batch_rows, 0, 1))
+        micros = micro_batches(rows, number, recipe.rows, recipe.micro_batch_rows, Ranks(0, 1, torch.device("cpu")))
         loss = step(model, micros, optims, recipe.optimizer.clip)
         found.append({"step": number + 1, "ours": ours[number + 1], "transformers": loss, "s": time.perf_counter() - started})
         if (number + 1) % 10 == 0:

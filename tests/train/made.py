@@ -13,6 +13,7 @@ import torch
 from mistral7b.config import ModelConfig
 from mistral7b.store.names import resolve
 from mistral7b.train.pretrain import pretrain as run_here
+from mistral7b.train.ranks import Ranks
 from mistral7b.train.recipe import Data, Evaluate, Keep, Optimizer, Pretrain, Schedule
 from mistral7b.train.run import Outcome
 from tests.data import made
@@ -22,6 +23,7 @@ CONFIG = ModelConfig(
     rope_theta=10_000.0, sliding_window=24,
 )  # fmt: skip
 LENGTH = 64
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def documents(seed: int, count: int) -> list[list[int]]:

@@ -17,17 +17,15 @@ from mistral7b.errors import NumericError
 from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.train import initial
-from mistral7b.train.batches import Course, course, micro_batch
+from mistral7b.train.batches import Course, course, micro_batch, micro_batches
 from mistral7b.train.loop import Norms, StepResult, training_step
 from mistral7b.train.optim import optimizers
-from mistral7b.train.ranks import Ranks
 from mistral7b.train.recipe import Optimizer, Spikes
 from mistral7b.train.trainee import Trainee
 from mistral7b.train.watchdog import Watchdog
 from tests.equivalence import oracle
 from tests.train import made
-
-ALONE = Ranks(0, 1, torch.device("cpu"))
+from tests.train.made import ALONE
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,7 @@ def _trainee(seed: int = 1, **changes: Any) -> Trainee:
 def _step(trainee: Trainee, course: Course, at_once: int, optims: list[torch.optim.Optimizer], **over: Any) -> StepResult:
     settings: dict[str, Any] = {"precision": "fp32", "clip_at": 1.0, "spikes": Spikes(), "norms": Norms()}
     return training_step(
-        trainee, list(course.micro_batches(0, 8, at_once, 0, 1)), optims, ALONE, watchdog=Watchdog(ALONE, 60), **settings | over
+        trainee, micro_batches(course, 0, 8, at_once, ALONE), optims, ALONE, watchdog=Watchdog(ALONE, 60), **settings | over
     )
 
 

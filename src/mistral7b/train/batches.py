@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from mistral7b.data.pack import Mixture, Row
 from mistral7b.data.shards import Shards, Split
 from mistral7b.errors import RecipeError
 from mistral7b.model.batch import TokenBatch
+from mistral7b.train.ranks import Ranks
 from mistral7b.train.recipe import Pretrain, Stage
 
 _TRAIN: Split = "train"
@@ -50,14 +52,29 @@ class Course:
             raise RecipeError(f"the shards give {self.rows:,} rows and a step takes {rows:,}; lower batch_tokens or raise epochs")
         return self.rows // rows
 
-    def micro_batches(self, step: int, rows: int, at_once: int, rank: int, ranks: int) -> Iterator[MicroBatch]:
-        """What rank `rank` of `ranks` computes in `step`: every `ranks`-th of its rows, `at_once` in a forward.
 
-        The same rows whatever the number of ranks, so that a run may go on with another.
-        """
-        mine = range(step * rows + rank, (step + 1) * rows, ranks)
-        for start in range(0, len(mine), at_once):
-            yield micro_batch([self.row(i) for i in mine[start : start + at_once]])
+class Rows(Protocol):
+    """Rows by number, each a function of its number alone."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def row(self, index: int) -> Row: ...
+
+
+def micro_batches(source: Rows, step: int, rows: int, at_once: int, ranks: Ranks) -> list[MicroBatch]:
+    """What this rank computes in `step` of `rows` rows: every so many-th of them, `at_once` in a forward.
+
+    The same rows whatever the number of ranks, so that a run may go on with another.
+    """
+    mine = range(step * rows + ranks.data_rank, (step + 1) * rows, ranks.data_ranks)
+    return [micro_batch([source.row(i) for i in mine[start : start + at_once]]) for start in range(0, len(mine), at_once)]
+
+
+def check_shares(rows: int, named: str, ranks: Ranks) -> None:
+    """Raises RecipeError if the ranks cannot share the rows of a step evenly; `named` is what the recipe calls their number."""
+    if rows % ranks.data_ranks:
+        raise RecipeError(f"{named} {rows} rows a step, which {ranks.data_ranks} ranks cannot share; change them")
 
 
 def course(recipe: Pretrain, shards: Shards) -> Course:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from mistral7b.data.pack import IGNORED, Mixture
 from mistral7b.data.shards import Shards, Split
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.tokens.tokenizer import Tokenizer
-from mistral7b.train.batches import micro_batch
+from mistral7b.train.batches import Rows, micro_batch
 from mistral7b.train.loss import Loss
+from mistral7b.train.preference import PreferenceTrainee
 from mistral7b.train.ranks import Ranks
 from mistral7b.train.trainee import Trainee
 
@@ -41,11 +42,7 @@ def bits_per_byte(
     for source, mixture in sources.items():
         rows = mixture.rows if tokens is None else min(mixture.rows, max(1, tokens // mixture.length))
         sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
-        # Every rank makes as many forwards, since sharded weights are gathered together; a row too many counts nothing.
-        each = -(-rows // ranks.data_ranks)
-        mine = [i * ranks.data_ranks + ranks.data_rank for i in range(each)]
-        for start in range(0, each, at_once):
-            part = mine[start : start + at_once]
+        for part in _shares(rows, at_once, ranks):
             micro = micro_batch([mixture.row(min(i, rows - 1)) for i in part])
             spare = torch.repeat_interleave(torch.tensor([i >= rows for i in part]), mixture.length)
             targets = micro.targets.masked_fill(spare, IGNORED)
@@ -55,6 +52,49 @@ def bits_per_byte(
         nats, size = ranks.sum(sums).tolist()
         found[source] = nats / math.log(2) / max(size, 1)
     return found
+
+
+@torch.no_grad()
+def mean_loss(trainee: Trainee, source: Rows, ranks: Ranks, *, most: int | None, at_once: int) -> float:
+    """Nats a target over the first `most` rows (None: all), `at_once` in a forward. The ranks share the rows."""
+    rows = source.rows if most is None else min(source.rows, most)
+    sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
+    for part in _shares(rows, at_once, ranks):
+        found = [source.row(min(i, rows - 1)) for i in part]
+        micro = micro_batch(found)
+        lengths = torch.tensor([len(row.ids) for row in found])
+        spare = torch.repeat_interleave(torch.tensor([i >= rows for i in part]), lengths)
+        targets = micro.targets.masked_fill(spare, IGNORED)
+        loss = trainee(micro.batch, targets)
+        assert isinstance(loss, Loss)
+        sums += torch.stack((loss.nll.double(), (targets >= 0).sum().double().to(ranks.device)))
+    nats, count = ranks.sum(sums).tolist()
+    return float(nats / max(count, 1))
+
+
+@torch.no_grad()
+def preferences(trainee: PreferenceTrainee, source: Rows, ranks: Ranks, *, most: int | None) -> dict[str, float]:
+    """Over the first `most` pairs: the share whose preferred reply gained more, by how many nats, and the divergence from the
+    reference in nats a token."""
+    rows = source.rows if most is None else min(source.rows, most)
+    sums = torch.zeros(5, dtype=torch.float64, device=ranks.device)
+    for (i,) in _shares(rows, 1, ranks):
+        micro = micro_batch([source.row(min(i, rows - 1))])
+        margin = trainee.margins(micro.batch.to(ranks.device), micro.targets).double()[0]
+        drift = trainee.drift(micro.batch.to(ranks.device), micro.targets).double()
+        found = (margin > 0, margin, torch.ones(()), drift.sum(), torch.tensor(float(len(drift))))
+        if i < rows:
+            sums += torch.stack([each.double().to(ranks.device) for each in found])
+    preferred, margins, pairs, drifts, tokens = ranks.sum(sums).tolist()
+    return {"preferred": preferred / pairs, "margin": margins / pairs, "KL a token": drifts / tokens}
+
+
+def _shares(rows: int, at_once: int, ranks: Ranks) -> Iterator[list[int]]:
+    """This rank's rows, some in a forward. Every rank makes as many forwards, since sharded weights are gathered together:
+    a number past the last row is to be computed and not counted."""
+    mine = [i * ranks.data_ranks + ranks.data_rank for i in range(-(-rows // ranks.data_ranks))]
+    for start in range(0, len(mine), at_once):
+        yield mine[start : start + at_once]
 
 
 @torch.no_grad()

@@ -75,7 +75,7 @@ def training_step(
     for i, micro in enumerate(micro_batches):
         watchdog.beat()
         synchronise(trainee, i == len(micro_batches) - 1)
-        with _autocast(precision, ranks):
+        with _autocast(precision, ranks, trainee):
             loss = trainee(micro.batch.to(ranks.device), micro.targets)
         assert isinstance(loss, Loss)
         # Sharding averages gradients over the data ranks.
@@ -108,8 +108,8 @@ def _check(loss: float, norm: float, spikes: Spikes, norms: Norms) -> bool:
     return True
 
 
-def _autocast(precision: Precision, ranks: Ranks) -> AbstractContextManager[object]:
-    """bf16 products on fp32 weights; with sharding the gathered weights are bf16 already."""
-    if precision == "bf16" and ranks.mesh is None:
+def _autocast(precision: Precision, ranks: Ranks, trainee: Trainee) -> AbstractContextManager[object]:
+    """bf16 products on fp32 weights; frozen weights are bf16 already, as are those that sharding gathers."""
+    if precision == "bf16" and ranks.mesh is None and trainee.model.dtype == torch.float32:
         return torch.autocast(ranks.device.type, torch.bfloat16)
     return nullcontext()

@@ -34,7 +34,7 @@ def next_token_loss(
     of the softmax's denominator keeps logits from drifting (PaLM, arXiv 2204.02311, section 5). With a `group` each of its
     ranks holds an equal run of the head's rows, in the order of ranks, and all of the states.
     """
-    wanted = torch.is_grad_enabled() and (states.requires_grad or head.requires_grad)
+    wanted = tuple(torch.is_grad_enabled() and x.requires_grad for x in (states, head))
     total, nll = _NextTokenLoss.apply(states, head, targets, z_loss, group, wanted)  # type: ignore[no-untyped-call]
     return Loss(total, nll)
 
@@ -42,12 +42,18 @@ def next_token_loss(
 class _NextTokenLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, head: Tensor, targets: Tensor, z_loss: float, group: dist.ProcessGroup | None, wanted: bool
+        ctx: Any,
+        states: Tensor,
+        head: Tensor,
+        targets: Tensor,
+        z_loss: float,
+        group: dist.ProcessGroup | None,
+        wanted: tuple[bool, bool],
     ) -> tuple[Tensor, Tensor]:
         first = 0 if group is None else dist.get_rank(group) * len(head)
         total, nll = (torch.zeros((), dtype=torch.float32, device=states.device) for _ in range(2))
-        d_states = torch.empty_like(states) if wanted else None
-        d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if wanted else None
+        d_states = torch.empty_like(states) if any(wanted) else None
+        d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if wanted[1] else None
         products = _Products(states, head)
         for start in range(0, len(states), products.rows):
             rows, aims = (x[start : start + products.rows] for x in (states, targets))
@@ -62,7 +68,7 @@ class _NextTokenLoss(torch.autograd.Function):
                 dist.all_reduce(aimed, group=group)
             nll += ((log_sum - aimed) * keep).sum()
             total += ((log_sum - aimed + z_loss * log_sum.square()) * keep).sum()
-            if d_states is None or d_head is None:
+            if d_states is None:
                 continue
             if z_loss:
                 slope *= (1 + 2 * z_loss * log_sum)[:, None]
@@ -70,7 +76,8 @@ class _NextTokenLoss(torch.autograd.Function):
             narrow = slope.to(rows.dtype)
             # Rows without a target are struck out where they are short.
             torch.mul(narrow @ head, keep[:, None], out=d_states[start : start + products.rows])
-            products.add(d_head, narrow, rows * keep[:, None])
+            if d_head is not None:
+                products.add(d_head, narrow, rows * keep[:, None])
         if d_states is not None and group is not None:
             dist.all_reduce(d_states, group=group)
         ctx.save_for_backward(d_states, None if d_head is None else d_head.to(head.dtype))
@@ -81,7 +88,7 @@ class _NextTokenLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         """In place: a second backward pass finds its tensors changed, and raises."""
         d_states, d_head = ctx.saved_tensors
-        return d_states.mul_(grad), d_head.mul_(grad), None, None, None, None
+        return d_states.mul_(grad), None if d_head is None else d_head.mul_(grad), None, None, None, None
 
 
 class _Products:

@@ -23,9 +23,18 @@ _COLUMNS = ("attention.wq", "attention.wk", "attention.wv", "feed_forward.w1", "
 _ROWS = ("attention.wo", "feed_forward.w2")
 
 
-def parallelise(model: Transformer, recipe: Parallel, precision: Precision, ranks: Ranks, *, z_loss: float = 0.0) -> Trainee:
+def parallelise(
+    model: Transformer,
+    recipe: Parallel,
+    precision: Precision,
+    ranks: Ranks,
+    *,
+    z_loss: float = 0.0,
+    trainee: Trainee | None = None,
+) -> Trainee:
     """The model ready to train on these ranks: first split over `tensor` ranks, then recomputing, compiled, and sharded
-    (FSDP2) over `shard` ranks within each of `replicate` groups. Works on the meta device too.
+    (FSDP2) over `shard` ranks within each of `replicate` groups. Works on the meta device too. `trainee` is the model's,
+    where it is not a plain one.
 
     Raises RecipeError for a model that cannot be divided so.
     """
@@ -37,7 +46,7 @@ def parallelise(model: Transformer, recipe: Parallel, precision: Precision, rank
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if recipe.compile:
             block.compile()
-    trainee = Trainee(model, z_loss=z_loss, tensor_group=ranks.tensor_group)
+    trainee = trainee or Trainee(model, z_loss=z_loss, tensor_group=ranks.tensor_group)
     if ranks.mesh is not None:
         narrow = torch.bfloat16 if precision == "bf16" else None
         policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32)

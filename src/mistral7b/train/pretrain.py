@@ -12,13 +12,13 @@ from torch import nn
 
 from mistral7b.config import ModelConfig
 from mistral7b.data.shards import Shards
-from mistral7b.errors import MismatchError, RecipeError
+from mistral7b.errors import MismatchError
 from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.recipe import as_json
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train import initial
-from mistral7b.train.batches import MicroBatch, course
+from mistral7b.train.batches import MicroBatch, check_shares, course, micro_batches
 from mistral7b.train.evaluate import bits_per_byte, byte_lengths, continuations, held_out
 from mistral7b.train.export import export
 from mistral7b.train.flops import batch_flops
@@ -59,10 +59,7 @@ class _Pretraining:
         self.tokenizer = Tokenizer.load(self.shards.tokenizer)
         self.course = course(recipe, self.shards)
         self.steps = self.course.steps(recipe.rows)
-        if recipe.rows % ranks.data_ranks:
-            raise RecipeError(
-                f"batch_tokens give {recipe.rows} rows a step, which {ranks.data_ranks} ranks cannot share; change them"
-            )
+        check_shares(recipe.rows, "batch_tokens give", ranks)
         self.begun = initial.origin(recipe)
         self.config = initial.config_of(recipe, self.begun)
         _check_vocabulary(self.config, self.shards)
@@ -87,10 +84,7 @@ class _Pretraining:
         return changes(self.recipe, self.config, self.shards, facts)
 
     def micro_batches(self, step: int) -> Sequence[MicroBatch]:
-        recipe, ranks = self.recipe, self.ranks
-        return list(
-            self.course.micro_batches(step, recipe.rows, recipe.micro_batch_rows, ranks.data_rank, ranks.data_ranks)
-        )  # fmt: skip
+        return micro_batches(self.course, step, self.recipe.rows, self.recipe.micro_batch_rows, self.ranks)
 
     def flops(self, micro: MicroBatch) -> float:
         return batch_flops(self.config, micro.batch.positions)

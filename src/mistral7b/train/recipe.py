@@ -9,9 +9,11 @@ from typing import Literal
 from mistral7b.config import ModelConfig
 
 Precision = Literal["fp32", "bf16"]
+OptimizerName = Literal["adamw", "adamw8bit", "paged_adamw8bit", "muon"]
 
 
-def _positive(**numbers: float) -> None:
+def positive(**numbers: float) -> None:
+    """Raises ValueError for one that is not."""
     for name, number in numbers.items():
         if number <= 0:
             raise ValueError(f"{name} must be above 0, not {number:g}")
@@ -46,17 +48,18 @@ class Data:
     stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
-        _positive(length=self.length)
+        positive(length=self.length)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """AdamW, or Muon for the matrices inside the layers with AdamW for the rest.
+    """AdamW; the same with moments of 8 bits, which in the paged form leave a GPU when its memory is short; or Muon for the
+    matrices inside the layers with AdamW for the rest.
 
     `rate` is the peak learning rate; `scales` multiply it for "embeddings", "head" and "norms".
     """
 
-    name: Literal["adamw", "muon"] = "adamw"
+    name: OptimizerName = "adamw"
     rate: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-5
@@ -65,7 +68,7 @@ class Optimizer:
     scales: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _positive(rate=self.rate, eps=self.eps, clip=self.clip)
+        positive(rate=self.rate, eps=self.eps, clip=self.clip)
         if unknown := sorted(self.scales.keys() - {"embeddings", "head", "norms"}):
             raise ValueError(f"scales has {unknown[0]!r}; it knows embeddings, head and norms")
 
@@ -103,7 +106,7 @@ class Parallel:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        _positive(tensor=self.tensor, replicate=self.replicate)
+        positive(tensor=self.tensor, replicate=self.replicate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +119,7 @@ class Keep:
     forever: int | None = None
 
     def __post_init__(self) -> None:
-        _positive(every=self.every, newest=self.newest)
+        positive(every=self.every, newest=self.newest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,7 @@ class Evaluate:
     sample_tokens: int = 60
 
     def __post_init__(self) -> None:
-        _positive(every=self.every, tokens=self.tokens)
+        positive(every=self.every, tokens=self.tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +152,7 @@ class Training:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _positive(micro_batch_rows=self.micro_batch_rows, hang_seconds=self.hang_seconds)
+        positive(micro_batch_rows=self.micro_batch_rows, hang_seconds=self.hang_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +171,7 @@ class Pretrain(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(batch_tokens=self.batch_tokens)
+        positive(batch_tokens=self.batch_tokens)
         if (self.model is None) == (self.init_from is None):
             raise ValueError("give one of model (new weights) and init_from (a model to go on from)")
         if self.batch_tokens % self.data.length:

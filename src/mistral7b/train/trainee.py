@@ -24,6 +24,15 @@ class Trainee(nn.Module):
         """With targets `[T]` their loss, without the logits of `batch.logit_rows`."""
         if targets is None:
             return self.model(batch)  # type: ignore[no-any-return]
-        head = local(self.model.output.weight)
         states = self.model.hidden(batch)
-        return next_token_loss(states, head, targets.to(states.device), z_loss=self.z_loss, group=self.tensor_group)
+        return next_token_loss(
+            states, head_of(self.model), targets.to(states.device), z_loss=self.z_loss, group=self.tensor_group
+        )
+
+
+def head_of(model: Transformer) -> Tensor:
+    """The head's matrix `[V, dim]`, this rank's part of it; made for the moment where it stays packed."""
+    weight = getattr(model.output, "weight", None)
+    if weight is None:
+        return model.output.packed.dense(model.dtype)  # type: ignore[no-any-return]
+    return local(weight)

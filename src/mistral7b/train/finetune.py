@@ -1,0 +1,156 @@
+"""Fine-tuning: a model made one's own from examples, by a recipe; the same loop as pre-training's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mistral7b.checkpoint.adapters import Adapter, write_adapter
+from mistral7b.checkpoint.companions import positions_of
+from mistral7b.checkpoint.configs import OWN
+from mistral7b.checkpoint.folder import open_checkpoint
+from mistral7b.checkpoint.write import write_json
+from mistral7b.errors import MismatchError, RecipeError, TokenizerError
+from mistral7b.model.lora import adapter_scales, adapter_weights
+from mistral7b.recipe import as_json
+from mistral7b.store.names import resolve
+from mistral7b.tokens import chat
+from mistral7b.tokens.tokenizer import Tokenizer
+from mistral7b.train.adapted import adapter_only, build
+from mistral7b.train.batches import MicroBatch, check_shares, micro_batches
+from mistral7b.train.evaluate import continuations, mean_loss, preferences
+from mistral7b.train.examples import Examples, read_examples
+from mistral7b.train.export import export
+from mistral7b.train.finetune_recipe import Finetune
+from mistral7b.train.flops import batch_flops
+from mistral7b.train.preference import PreferenceTrainee
+from mistral7b.train.ranks import Ranks, started
+from mistral7b.train.run import Measured, Outcome, Progress, Run, Watcher
+from mistral7b.train.watchdog import Watchdog
+
+ADAPTER, MODEL = "adapter", "model"
+
+
+def finetune(recipe: Finetune, watcher: Watcher, *, device: torch.device | None = None, until: int | None = None) -> Outcome:
+    """Trains by `recipe` from its newest checkpoint, or from the beginning; `until` ends after that step, saved.
+
+    Leaves run/adapter in PEFT's layout, or run/model after a full fine-tune. Raises what `pretrain` does, and ChatError's kin
+    as DataError: an example that no template can hold, with file and line.
+    """
+    with (
+        started(recipe.parallel, device=device, timeout=2 * recipe.hang_seconds) as ranks,
+        Watchdog(ranks, recipe.hang_seconds) as watchdog,
+    ):
+        return Run(_Finetuning(recipe, ranks, watchdog), ranks, watcher, watchdog).go(until)
+
+
+class _Finetuning:
+    """All weights, or an adapter beside the frozen ones, on examples or on pairs of them."""
+
+    def __init__(self, recipe: Finetune, ranks: Ranks, watchdog: Watchdog) -> None:
+        self.recipe, self.ranks = recipe, ranks
+        check_shares(recipe.batch_rows, "batch_rows are", ranks)
+        self.checkpoint = open_checkpoint(resolve(recipe.model))
+        if self.checkpoint.tokenizer is None:
+            raise TokenizerError(f"{recipe.model} has no tokenizer, and examples are text; add its tokenizer.model")
+        self.tokenizer = Tokenizer.load(self.checkpoint.tokenizer, recipe.tokenizer_version)
+        watchdog.beat("reading the examples")
+        self.examples: Examples = read_examples(recipe, self.tokenizer)
+        self.steps = self.examples.train.rows // recipe.batch_rows
+        if not self.steps:
+            raise RecipeError(
+                f"the examples are {self.examples.train.rows:,} rows and a step takes {recipe.batch_rows:,}; lower batch_rows or "
+                "raise epochs"
+            )
+        watchdog.beat("building the model")
+        self.trainee = build(self.checkpoint, recipe, ranks)
+        self.trained = self.trainee.model if recipe.method == "full" else adapter_only(self.trainee.model)
+        self.measures = "held-out loss" if recipe.objective == "sft" else "held-out preferences"
+
+    def begin(self) -> Iterator[str]:
+        recipe, count = self.recipe, sum(weight.numel() for weight in self.trained.parameters())
+        yield self.checkpoint.config.describe()
+        yield self.examples.describe()
+        yield f"{count:,} weights are trained"
+        yield f"{self.steps:,} steps of {recipe.batch_rows:,} rows on {self.ranks.world} rank(s)"
+
+    def facts(self) -> dict[str, Any]:
+        config = self.checkpoint.config.to_params()
+        return {"recipe": as_json(self.recipe), "config": config, "examples_sha256": self.examples.sha256}
+
+    def changes(self, facts: dict[str, Any]) -> Iterator[str]:
+        """What decides the order of reading, and the shapes of what is trained, must be as they were."""
+        now, then, run = self.facts(), facts, self.recipe.run
+        if then["config"] != now["config"]:
+            raise MismatchError(f"{run} holds a run of another architecture; name another run folder")
+        if then["examples_sha256"] != now["examples_sha256"]:
+            raise MismatchError(f"{run} was begun with other examples, or reads them otherwise; name another run folder")
+        for name in sorted(now["recipe"].keys() - {"run", "parallel", "data"}):
+            before, after = then["recipe"].get(name), now["recipe"][name]
+            if before != after and name in ("method", "objective", "lora", "batch_rows"):
+                raise MismatchError(f"{run} was begun with {name} {before}; keep it, or name another run folder")
+            if before != after:
+                yield f"{name} is not as it was: {before} before, {after} now"
+
+    def micro_batches(self, step: int) -> Sequence[MicroBatch]:
+        found = micro_batches(self.examples.train, step, self.recipe.batch_rows, self.recipe.micro_batch_rows, self.ranks)
+        if self.recipe.objective == "dpo":  # a pair counts once, however long
+            found = [replace(micro, wanted=(len(micro.batch.borders) - 1) // 2) for micro in found]
+        return found
+
+    def flops(self, micro: MicroBatch) -> float:
+        """Frozen matrices get no gradient of their own: two of three products; a reference forward is one more."""
+        all_three = batch_flops(self.checkpoint.config, micro.batch.positions)
+        if self.recipe.method == "full":
+            return all_three
+        return all_three * (2 / 3 if self.recipe.objective == "sft" else 1)
+
+    def measure(self, *, whole: bool) -> Measured:
+        plan, at_once = self.recipe.evaluate, self.recipe.micro_batch_rows
+        most = None if whole else max(1, plan.tokens // self.recipe.data.length)
+        figures: dict[str, float] = {}
+        for name, rows in self.examples.held_out.items():
+            if isinstance(self.trainee, PreferenceTrainee):
+                found = preferences(self.trainee, rows, self.ranks, most=most)
+                figures |= {f"{name}: {what}": value for what, value in found.items()}
+            else:
+                figures[name] = mean_loss(self.trainee, rows, self.ranks, most=most, at_once=at_once)
+        prompts = [self._prompt(text) for text in plan.prompts]
+        texts = continuations(self.trainee, self.tokenizer, prompts, plan.sample_tokens)
+        return figures, dict(zip(plan.prompts, texts, strict=True))
+
+    def _prompt(self, text: str) -> list[int]:
+        """A user's message, or where the examples are plain text the beginning of one."""
+        if not self.examples.has_dialogues:
+            return self.tokenizer.encode(text, bos=True)
+        return chat.render(self.tokenizer, [{"role": "user", "content": text}]).ids
+
+    def finish(self, progress: Progress, figures: dict[str, float]) -> Path:
+        recipe, model = self.recipe, self.trainee.model
+        facts = {
+            "base": recipe.model,
+            "tokens": progress.tokens,
+            "steps": progress.step,
+            "skipped_steps": progress.skipped,
+            "seconds": round(progress.seconds),
+            self.measures.replace(" ", "_").replace("-", "_"): figures,
+            "examples_sha256": self.examples.sha256,
+            "recipe": as_json(replace(recipe, run=Path())),
+        }
+        if recipe.method == "full":
+            folder = recipe.run / MODEL
+            context = self.checkpoint.trained_context or positions_of(self.checkpoint)
+            assert self.checkpoint.tokenizer is not None
+            export(model, folder, self.ranks, tokenizer=self.checkpoint.tokenizer, context=context, facts=facts)
+            return folder
+        folder = recipe.run / ADAPTER
+        if self.ranks.first:
+            adapter = Adapter.of(adapter_weights(model, 0), adapter_scales(model, 0))
+            write_adapter(adapter, folder, "peft", base=recipe.model, force=True)
+            write_json(folder / OWN, {"training": facts})
+        self.ranks.wait()
+        return folder
