@@ -66,12 +66,12 @@ class Crowd:
         self.members.remove(member)
         self.check_books()
 
-    def step(self, pieces: Sequence[tuple[Member, int]]) -> None:
-        """One forward that feeds each member, in this order, its next n tokens."""
+    def step(self, pieces: Sequence[tuple[Member, int]], adapters: Sequence[int] | None = None) -> None:
+        """One forward that feeds each member, in this order, its next n tokens, through its adapter."""
         spans = []
-        for member, tokens in pieces:
+        for (member, tokens), adapter in zip(pieces, adapters or [None] * len(pieces), strict=True):
             member.ring.extend(member.done + tokens)
-            spans.append(Span(member.ids[member.done : member.done + tokens], member.done, member.ring.table, "all"))
+            spans.append(Span(member.ids[member.done : member.done + tokens], member.done, member.ring.table, "all", adapter))
         out = self.model(TokenBatch.pack(spans), self.pool)
         for (member, tokens), rows in zip(pieces, out.split([n for _, n in pieces]), strict=True):
             member.rows.append(rows)

@@ -40,7 +40,7 @@ class Kernels(Protocol):
         """x `[T, in]` times weight `[out, in]` transposed, `[T, out]`."""
 
     def packed_linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
-        """`linear` with a packed weight, `[T, N]`; not differentiable in the weight."""
+        """`linear` with a packed weight, `[T, N]`; differentiable in x only."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x `[T, dim]` over its root mean square, times weight `[dim]`; the mean is taken in fp32."""

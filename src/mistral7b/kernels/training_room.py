@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mistral7b.kernels.interface import PackedWeight
 from mistral7b.kernels.packed import PackedPlan
 from mistral7b.kernels.torch_room import TorchKernels
 
@@ -19,6 +20,11 @@ class TrainingKernels(TorchKernels):
 
     def __init__(self) -> None:
         super().__init__(row_tile=None)
+
+    def packed_linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
+        if torch.compiler.is_compiling():
+            return super().packed_linear(x, weight)
+        return _PackedLinear.apply(x, weight)  # type: ignore[no-untyped-call,no-any-return]
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         if torch.compiler.is_compiling():
@@ -50,6 +56,20 @@ class TrainingKernels(TorchKernels):
 
         assert isinstance(plan, FlexPlan), "a plan of this room"
         return plan.attend(q, k, v)
+
+
+class _PackedLinear(torch.autograd.Function):
+    """Keeps nothing but the packed matrix: the dense one is made for the product, and again on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: PackedWeight) -> Tensor:
+        ctx.weight = weight
+        return F.linear(x, weight.dense(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad @ ctx.weight.dense(grad.dtype), None
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -16,13 +16,14 @@ class Span:
     """Consecutive tokens of one sequence: `ids` at positions `start`, `start + 1`, ...
 
     `table` is the sequence's page table (see `pages.PageRing`), None without a cache. `logits` says which of the rows
-    need logits.
+    need logits, `adapter` which adapter they go through (see `TokenBatch.adapters`).
     """
 
     ids: Sequence[int]
     start: int = 0
     table: Sequence[int] | None = None
     logits: Literal["all", "last", "none"] = "last"
+    adapter: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class TokenBatch:
     """One forward's input: T tokens of S sequences.
 
     `ids` and `positions` are `[T]`, `borders` `[S + 1]` (sequence s holds rows `borders[s]` up to `borders[s + 1]`),
-    `tables` `[S, R]` page tables or None, `logit_rows` `[N]` the rows whose logits are wanted. All int64, on the CPU
-    until `to`.
+    `tables` `[S, R]` page tables or None, `logit_rows` `[N]` the rows whose logits are wanted, `adapters` `[S]` the number of
+    the adapter (see `lora`) that each sequence goes through, -1 for none; None: all through adapter 0, if the network has
+    one. All int64, on the CPU until `to`.
     """
 
     ids: Tensor
@@ -39,6 +41,7 @@ class TokenBatch:
     borders: Tensor
     tables: Tensor | None
     logit_rows: Tensor
+    adapters: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.ids.device.type != "cpu":
@@ -60,10 +63,11 @@ class TokenBatch:
         else:
             assert len(self.tables) == len(starts), "one page table a sequence"
         assert all(0 <= row < rows for row in logit_rows), "logits are wanted of rows of the batch"
+        assert self.adapters is None or self.adapters.shape == (len(starts),), "one adapter a sequence"
 
     @classmethod
     def pack(cls, spans: Sequence[Span]) -> TokenBatch:
-        """The spans end to end; either all have a page table or none has."""
+        """The spans end to end; either all have a page table or none has, and likewise an adapter."""
         borders = list(accumulate((len(span.ids) for span in spans), initial=0))
         ids = [id for span in spans for id in span.ids]
         positions = [position for span in spans for position in range(span.start, span.start + len(span.ids))]
@@ -73,7 +77,23 @@ class TokenBatch:
         tables = [span.table for span in spans if span.table is not None]
         assert len(tables) in (0, len(spans)), "page tables for all sequences or for none"
         assert len({len(table) for table in tables}) <= 1, "page tables of one length"
-        return cls(_int64(ids), _int64(positions), _int64(borders), _int64(tables) if tables else None, _int64(wanted))
+        adapters = [span.adapter for span in spans if span.adapter is not None]
+        assert len(adapters) in (0, len(spans)), "an adapter, or -1, for all sequences or for none"
+        return cls(
+            _int64(ids), _int64(positions), _int64(borders), _int64(tables) if tables else None, _int64(wanted),
+            _int64(adapters) if adapters else None,
+        )  # fmt: skip
+
+    def routes(self) -> tuple[tuple[int, slice], ...] | None:
+        """All rows as runs of one adapter each, (adapter, rows); None where `adapters` is."""
+        if self.adapters is None:
+            return None
+        runs: list[tuple[int, slice]] = []
+        for adapter, (begin, end) in zip(self.adapters.tolist(), pairwise(self.borders.tolist()), strict=True):
+            joined = bool(runs) and runs[-1][0] == adapter
+            start = runs.pop()[1].start if joined else begin
+            runs.append((adapter, slice(start, end)))
+        return tuple(runs)
 
     def to(self, device: torch.device) -> TokenBatch:
         """The same batch on another device; lengths stay tensors."""

@@ -10,7 +10,8 @@ from mistral7b.model.transformer import Block, Layers, Pass, Transformer
 
 
 class FusedLayers(Layers):
-    """The blocks of the Layers it replaces, with their names. Without a cache it computes as those do."""
+    """The blocks of the Layers it replaces, with their names. Without a cache, and for a batch with adapters, it computes as
+    those do. `adapted`: whether the network has an adapter (see `lora`)."""
 
     def __init__(self, blocks: Layers, kernels: NativeKernels) -> None:
         super().__init__(blocks)
@@ -20,9 +21,11 @@ class FusedLayers(Layers):
         bound = [kernels.bind_layer(weights) for weights in self._weights]
         found = [layer for layer in bound if layer is not None]
         self._bound = found if len(found) == len(blocks) else None
+        self.adapted = any(hasattr(module, "lora_A") for module in blocks.modules())
 
     def forward(self, x: Tensor, plan: Pass) -> Tensor:
-        if plan.pool is None or plan.slots is None or self._bound is None or x.requires_grad:
+        adapted = self.adapted if plan.routes is None else any(adapter >= 0 for adapter, _ in plan.routes)
+        if plan.pool is None or plan.slots is None or self._bound is None or x.requires_grad or adapted:
             return super().forward(x, plan)
         k, v = plan.pool.layers()
         if not self._kernels.reads(k):
@@ -31,7 +34,8 @@ class FusedLayers(Layers):
 
 
 def fuse(model: Transformer) -> None:
-    """Let a network whose kernels are native compute all layers at once. Its weights must not be replaced afterwards."""
+    """Let a network whose kernels are native compute all layers at once. Its weights must not be replaced
+    afterwards; adapters may be added."""
     if isinstance(model.kernels, NativeKernels):
         model.layers = FusedLayers(model.layers, model.kernels)
 
@@ -45,5 +49,6 @@ def _weights(block: Block) -> LayerWeights:
 
 
 def _weight(module: nn.Module) -> Tensor | PackedWeight:
+    module = getattr(module, "base", module)
     packed: Tensor | PackedWeight = module.packed if hasattr(module, "packed") else module.weight  # type: ignore[assignment]
     return packed

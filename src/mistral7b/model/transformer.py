@@ -17,13 +17,15 @@ from mistral7b.model.rope import rotations
 
 @dataclass(frozen=True)
 class Pass:
-    """What every layer of one forward shares: the rotations, where keys are written and how queries find them."""
+    """What every layer of one forward shares: the rotations, where keys are written, how queries find them, and which rows
+    go through which adapter (`TokenBatch.routes`)."""
 
     cos: Tensor
     sin: Tensor
     pool: PagePool | None
     slots: Tensor | None
     queries: object  # what the kernels made of the batch
+    routes: tuple[tuple[int, slice], ...] | None
 
     @classmethod
     def plan(cls, batch: TokenBatch, pool: PagePool | None, config: ModelConfig, kernels: Kernels, device: torch.device) -> Pass:
@@ -37,18 +39,22 @@ class Pass:
             queries = kernels.plan(batch.positions, batch.borders, batch.tables, pool.page_tokens, window, device)
         positions = batch.positions.to(device)
         cos, sin = rotations(positions, config.head_dim, config.rope_theta)
-        return cls(cos, sin, pool, slots, queries)
+        return cls(cos, sin, pool, slots, queries, batch.routes())
 
 
 class Linear(nn.Module):
-    """A bias-free projection; `weight` is `[out, in]`."""
+    """A bias-free projection; `weight` is `[out, in]`. The plan is for what takes its place (see `lora`)."""
 
     def __init__(self, inputs: int, outputs: int, kernels: Kernels) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.kernels = kernels
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.weight.shape[0], self.weight.shape[1]
+
+    def forward(self, x: Tensor, plan: Pass | None = None) -> Tensor:  # noqa: ARG002
         return self.kernels.linear(x, self.weight)
 
 
@@ -79,7 +85,7 @@ class Attention(nn.Module):
         self.wo = Linear(queries, config.dim, kernels)
 
     def forward(self, x: Tensor, plan: Pass, layer: int) -> Tensor:
-        q, k, v = (w(x).unflatten(-1, (-1, self.head_dim)) for w in (self.wq, self.wk, self.wv))
+        q, k, v = (w(x, plan).unflatten(-1, (-1, self.head_dim)) for w in (self.wq, self.wk, self.wv))
         q, k = (self.kernels.rope(heads, plan.cos, plan.sin) for heads in (q, k))
         if plan.pool is None:
             out = self.kernels.attention(q, k, v, plan.queries)
@@ -90,7 +96,7 @@ class Attention(nn.Module):
             self.kernels.write(k, keys, plan.slots)
             self.kernels.write(v, values, plan.slots)
             out = self.kernels.paged_attention(q, keys, values, plan.queries)
-        return self.wo(out.flatten(-2))  # type: ignore[no-any-return]
+        return self.wo(out.flatten(-2), plan)  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):
@@ -103,8 +109,8 @@ class FeedForward(nn.Module):
         self.w2 = Linear(config.hidden_dim, config.dim, kernels)
         self.w3 = Linear(config.dim, config.hidden_dim, kernels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.w2(self.kernels.swiglu(self.w1(x), self.w3(x)))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, plan: Pass | None = None) -> Tensor:
+        return self.w2(self.kernels.swiglu(self.w1(x, plan), self.w3(x, plan)), plan)  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -119,7 +125,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, plan: Pass, layer: int) -> Tensor:
         x = x + self.attention(self.attention_norm(x), plan, layer)
-        return x + self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+        return x + self.feed_forward(self.ffn_norm(x), plan)  # type: ignore[no-any-return]
 
 
 class Layers(nn.ModuleList):

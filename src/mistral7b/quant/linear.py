@@ -27,7 +27,7 @@ class QuantLinear(nn.Module):
     def packed(self) -> PackedMatrix:
         return PackedMatrix(self.format, self.shape, self.blocks, self.scales)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, plan: object = None) -> Tensor:  # noqa: ARG002  (a Linear's signature)
         return self.kernels.packed_linear(x, self.packed)
 
 

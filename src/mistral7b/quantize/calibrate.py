@@ -67,7 +67,7 @@ class _Layer:
         yield from self._norm("attention_norm")
         yield from self._matrices(("attention.wq", "attention.wk", "attention.wv"), map(block.attention_norm, states))
         # What wo is about to read: attention with nothing behind it.
-        block.set_submodule("attention.wo", nn.Identity())
+        block.set_submodule("attention.wo", _Through())
         heads = [attention(block.attention_norm(x), plan, self.index) for x, plan in zip(states, plans, strict=True)]
         yield from self._matrices(("attention.wo",), heads)
         for x, each in zip(states, heads, strict=True):
@@ -75,7 +75,7 @@ class _Layer:
         del heads
         yield from self._norm("ffn_norm")
         yield from self._matrices(("feed_forward.w1", "feed_forward.w3"), map(block.ffn_norm, states))
-        block.set_submodule("feed_forward.w2", nn.Identity())
+        block.set_submodule("feed_forward.w2", _Through())
         # Three and a half times as wide as a state: computed again below rather than kept.
         yield from self._matrices(("feed_forward.w2",), (feed_forward(block.ffn_norm(x)) for x in states))
         for x in states:
@@ -97,6 +97,13 @@ class _Layer:
             assert isinstance(made, PackedMatrix), f"every matrix of a layer has a format; {name} has none"
             insert(self.block, {name.removeprefix(prefix): made}, self.block.attention.kernels)
             yield name, made
+
+
+class _Through(nn.Module):
+    """In a projection's place: gives what the projection would read."""
+
+    def forward(self, x: Tensor, plan: object = None) -> Tensor:  # noqa: ARG002
+        return x
 
 
 def _packed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +97,8 @@ def _sharded(linear: nn.Module, mesh: DeviceMesh, dim: int, *, gather: bool = Fa
         assert isinstance(weight, Tensor)
         module.weight = nn.Parameter(distribute_tensor(weight, mesh, [Shard(dim)], src_data_rank=None))
 
-    def take(_: nn.Module, inputs: tuple[Tensor, ...], mesh: DeviceMesh) -> tuple[Tensor, ...]:
-        return (DTensor.from_local(inputs[0], mesh, [given], run_check=False),)
+    def take(_: nn.Module, inputs: tuple[Any, ...], mesh: DeviceMesh) -> tuple[Any, ...]:
+        return DTensor.from_local(inputs[0], mesh, [given], run_check=False), *inputs[1:]
 
     def give(_: nn.Module, output: DTensor, mesh: DeviceMesh) -> Tensor:
         return output.redistribute(mesh, [wanted]).to_local()

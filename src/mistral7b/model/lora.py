@@ -1,0 +1,158 @@
+"""LoRA (arXiv 2106.09685): y = W x + s B A dropout(x), around the projections of a finished network, from outside.
+
+A network holds any number of adapters, numbered from 0. Which rows go through which is the batch's to say
+(`TokenBatch.adapters`), so that several serve in one batch, each row with the bits it has alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mistral7b.model.fused import FusedLayers
+from mistral7b.model.transformer import Linear, Pass, Transformer
+from mistral7b.quant.linear import QuantLinear
+
+Projection = Linear | QuantLinear  # or what has their `shape`, `kernels` and forward
+
+ATTENTION, FEED_FORWARD = ("wq", "wk", "wv", "wo"), ("w1", "w2", "w3")
+TARGETS = ATTENTION + FEED_FORWARD
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """An adapter of one `rank` for all its `targets` in every layer; `dropout` is the share of inputs left out in training."""
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    targets: tuple[str, ...] = TARGETS
+
+    def __post_init__(self) -> None:
+        assert self.rank > 0, "a rank is at least 1"
+        assert 0 <= self.dropout < 1, "dropout is a share"
+        assert self.targets, "an adapter needs a target"
+        assert set(self.targets) <= set(TARGETS), f"targets are among {TARGETS}"
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+    def places(self, n_layers: int) -> list[str]:
+        """The modules it changes ("layers.3.attention.wq")."""
+        parts = [("attention" if target in ATTENTION else "feed_forward", target) for target in TARGETS if target in self.targets]
+        return [f"layers.{layer}.{part}.{target}" for layer in range(n_layers) for part, target in parts]
+
+
+class LoraLinear(nn.Module):
+    """`base` and its adapters by number: `lora_A` `[rank, in]`, `lora_B` `[out, rank]`. An adapter that it does not have leaves
+    rows as the base gives them."""
+
+    def __init__(self, base: Projection) -> None:
+        super().__init__()
+        self.base, self.kernels = base, base.kernels
+        self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
+        self.scales: dict[int, float] = {}
+        self.dropouts: dict[int, float] = {}
+
+    def add(self, number: int, a: Tensor, b: Tensor, scale: float, dropout: float, *, trained: bool) -> None:
+        """Adapter `number`: `a` `[rank, in]` and `b` `[out, rank]`, on the base's device from here on."""
+        assert (b.shape[0], a.shape[1]) == self.base.shape, "an adapter is made for one shape"
+        assert a.shape[0] == b.shape[1], "A and B have one rank"
+        device = next(chain(self.base.parameters(), self.base.buffers())).device
+        for held, weight in ((self.lora_A, a), (self.lora_B, b)):
+            held[str(number)] = nn.Parameter(weight.to(device), requires_grad=trained)
+        self.scales[number], self.dropouts[number] = scale, dropout
+
+    def forward(self, x: Tensor, plan: Pass | None = None) -> Tensor:
+        """x `[T, in]` to `[T, out]`, each row through the adapter of its route; without routes all through adapter 0."""
+        out = self.base(x, plan)
+        routes = ((0, slice(None)),) if plan is None or plan.routes is None else plan.routes
+        if not any(number in self.scales for number, _ in routes):
+            return out  # type: ignore[no-any-return]
+        parts = [
+            out[rows] + self._low_rank(number, x[rows]).to(out.dtype) if number in self.scales else out[rows]
+            for number, rows in routes
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _low_rank(self, number: int, x: Tensor) -> Tensor:
+        """s B A x in the adapter's dtype."""
+        a, b = self.lora_A[str(number)], self.lora_B[str(number)]
+        dropped = F.dropout(x.to(a.dtype), self.dropouts[number], self.training)
+        return self.kernels.linear(self.kernels.linear(dropped, a), b) * self.scales[number]
+
+
+def add_adapter(model: Transformer, spec: LoraSpec, seed: int) -> int:
+    """A new adapter to be trained, in fp32, and its number; every other weight of the network is frozen."""
+    model.requires_grad_(False)
+    number = n_adapters(model)
+    for place in spec.places(model.config.n_layers):
+        module = _wrapped(model, place)
+        outputs, inputs = module.base.shape
+        a = new_adapter_weight(f"{place}.lora_A.weight", (spec.rank, inputs), seed)
+        b = new_adapter_weight(f"{place}.lora_B.weight", (outputs, spec.rank), seed)
+        module.add(number, a, b, spec.scale, spec.dropout, trained=True)
+    return number
+
+
+def new_adapter_weight(name: str, shape: tuple[int, int], seed: int) -> Tensor:
+    """A function of (name, shape, seed), fp32: A uniform within 1 / sqrt(in), as `nn.Linear` begins; B zero, so that a new
+    adapter changes nothing."""
+    weight = torch.zeros(shape)
+    if name.endswith("lora_A.weight"):
+        key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")
+        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=torch.Generator().manual_seed(key))
+    return weight
+
+
+def put_adapter(model: Transformer, weights: Mapping[str, Tensor], spec: LoraSpec | Mapping[str, float]) -> int:
+    """An adapter with these `weights`, named as by `adapter_weights`, not to be trained; returns its number.
+
+    `spec` gives the scale: one for all, or that of each module ("layers.3.attention.wq").
+    """
+    number = n_adapters(model)
+    for name in weights:
+        place, dot, _ = name.partition(".lora_A.weight")
+        if dot:
+            scale = spec.scale if isinstance(spec, LoraSpec) else spec[place]
+            _wrapped(model, place).add(number, weights[name], weights[f"{place}.lora_B.weight"], scale, 0.0, trained=False)
+    return number
+
+
+def adapter_weights(model: Transformer, number: int) -> dict[str, Tensor]:
+    """The weights of adapter `number`, "layers.3.attention.wq.lora_A.weight" and so on, in the rows of consolidated files."""
+    found: dict[str, Tensor] = {}
+    for place, module in _adapted(model).items():
+        if number in module.scales:
+            found[f"{place}.lora_A.weight"] = module.lora_A[str(number)].detach()
+            found[f"{place}.lora_B.weight"] = module.lora_B[str(number)].detach()
+    return found
+
+
+def n_adapters(model: Transformer) -> int:
+    """How many adapters the network has; the next one's number."""
+    return max((number + 1 for module in _adapted(model).values() for number in module.scales), default=0)
+
+
+def _adapted(model: Transformer) -> dict[str, LoraLinear]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
+
+
+def _wrapped(model: Transformer, place: str) -> LoraLinear:
+    """The LoraLinear at `place`, put around what stands there if it is none yet."""
+    module = model.get_submodule(place)
+    if not isinstance(module, LoraLinear):
+        module = LoraLinear(cast(Projection, module)).train(module.training)
+        model.set_submodule(place, module)
+    if isinstance(model.layers, FusedLayers):
+        model.layers.adapted = True
+    return module
