@@ -71,7 +71,7 @@ def pretrain(
     from mistral7b.train.pretrain import pretrain as run
 
     try:
-        with _Screen(as_json) as screen:
+        with Screen(as_json) as screen:
             outcome = run(found, screen, until=until)
     except ModuleNotFoundError as error:
         raise RequestError(f"pretrain needs the package {error.name}; pip install 'mistral7b[train]'") from None
@@ -96,7 +96,7 @@ def _count(text: str) -> int:
     return int(count)
 
 
-class _Screen:
+class Screen:
     """Progress for whoever looks on: a live bar on a terminal, a line now and then elsewhere; samples as they come."""
 
     def __init__(self, quiet: bool) -> None:
@@ -105,7 +105,7 @@ class _Screen:
         self._bar: Any = None
         self._mean: float | None = None
 
-    def __enter__(self) -> _Screen:
+    def __enter__(self) -> Screen:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,22 +1,22 @@
-"""A network to fine-tune: all its weights, or adapters beside weights that are frozen and may be packed."""
+"""A network to fine-tune: all its weights, or an adapter beside weights that are frozen and may be packed."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mistral7b.checkpoint.adapters import read_adapter
 from mistral7b.checkpoint.folder import Checkpoint, open_source
 from mistral7b.checkpoint.load import load_packed
 from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.kernels.training_room import TrainingKernels
-from mistral7b.model.lora import LoraSpec, add_adapter, put_adapter
+from mistral7b.model.lora import LoraLinear, LoraSpec, add_adapter, put_adapter
 from mistral7b.model.transformer import Transformer
 from mistral7b.quant.linear import insert
-from mistral7b.quant.matrix import PackedMatrix
 from mistral7b.quant.nearest import nearest
 from mistral7b.train import initial
 from mistral7b.train.finetune_recipe import Finetune
+from mistral7b.train.nf4 import NF4Linear, NF4Matrix
 from mistral7b.train.parallel import parallelise
 from mistral7b.train.preference import PreferenceTrainee
 from mistral7b.train.ranks import Ranks
@@ -26,7 +26,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def build(checkpoint: Checkpoint, recipe: Finetune, ranks: Ranks) -> Trainee:
-    """The model laid out for training, its weights in place."""
+    """The model laid out for training, its weights in place; of a run that goes on, those that are trained come later."""
     with torch.device("meta"):
         model = Transformer(checkpoint.config, TrainingKernels())
     if recipe.method == "full":
@@ -34,32 +34,50 @@ def build(checkpoint: Checkpoint, recipe: Finetune, ranks: Ranks) -> Trainee:
         trainee.to_empty(device=ranks.device)
         initial.fill(model, checkpoint, recipe.seed)
         return trainee
-    load_frozen(model, checkpoint, recipe, ranks.device)
+    freeze(model, checkpoint, recipe, ranks.device)
     begin_adapter(model, recipe)
     made = PreferenceTrainee(model, recipe.dpo.beta) if recipe.objective == "dpo" else Trainee(model)
     return parallelise(model, recipe.parallel, recipe.precision, ranks, trainee=made)
 
 
-def load_frozen(model: Transformer, checkpoint: Checkpoint, recipe: Finetune, device: torch.device) -> None:
-    """The checkpoint's weights, one at a time: in the recipe's precision, packed where the file or the recipe says so."""
+def freeze(model: Transformer, checkpoint: Checkpoint, recipe: Finetune, device: torch.device) -> None:
+    """Gives `model` the checkpoint's weights: in the recipe's precision, packed where the file or the recipe says so."""
     dtype = _DTYPES[recipe.precision]
     if recipe.quantize is None:
         weights = load_packed(checkpoint, dtype=dtype, device=device)
-        plain, packed = weights.plain, weights.packed
+        state = weights.plain | insert(model, weights.packed, model.kernels)
     else:
-        plain, packed = _quantised(checkpoint, recipe.quantize, dtype, device)
-    model.load_state_dict(plain | insert(model, packed, model.kernels), assign=True)
+        state = {}
+        with open_source(checkpoint, mapped=False) as source:
+            for name, shape in expected_shapes(checkpoint.config).items():
+                weight = source.get(name).to(device)
+                if len(shape) == 1 or not name.startswith("layers."):
+                    state[name] = weight.to(dtype)
+                elif recipe.quantize == "nf4":
+                    state |= _insert_nf4(model, name, NF4Matrix.of(weight))
+                else:
+                    state |= insert(model, {name: nearest(weight, recipe.quantize)}, model.kernels)
+    model.load_state_dict(state, assign=True)
     model.requires_grad_(False)
 
 
 def begin_adapter(model: Transformer, recipe: Finetune) -> None:
-    """Adapter 0 of the network, in training: a new one, or the one that `lora.adapter` names."""
+    """Adapter 0 of the network, to be trained: a new one, or the one that `lora.adapter` names."""
     lora = recipe.lora
     if lora.adapter is None:
         add_adapter(model, LoraSpec(lora.rank, lora.alpha, lora.dropout, lora.targets), recipe.seed)
         return
     adapter = read_adapter(lora.adapter, model.config)
-    put_adapter(model, adapter.weights, adapter.scales, dropout=lora.dropout, trained=True)
+    put_adapter(model, {name: weight.float() for name, weight in adapter.weights.items()}, adapter.scales)
+    for module in _adapted(model).values():
+        module.dropouts[0] = lora.dropout
+        module.lora_A.requires_grad_(True)
+        module.lora_B.requires_grad_(True)
+
+
+def adapter_scales(model: Transformer) -> dict[str, float]:
+    """The scale of adapter 0 by module, "layers.3.attention.wq"."""
+    return {place: module.scales[0] for place, module in _adapted(model).items()}
 
 
 def adapter_only(model: Transformer) -> nn.Module:
@@ -71,17 +89,12 @@ def adapter_only(model: Transformer) -> nn.Module:
     return held
 
 
-def _quantised(
-    checkpoint: Checkpoint, format: str, dtype: torch.dtype, device: torch.device
-) -> tuple[dict[str, Tensor], dict[str, PackedMatrix]]:
-    """Each matrix inside the layers rounded to nearest as it is read; embeddings, head and norms plain."""
-    plain: dict[str, Tensor] = {}
-    packed: dict[str, PackedMatrix] = {}
-    with open_source(checkpoint, mapped=False) as source:
-        for name, shape in expected_shapes(checkpoint.config).items():
-            weight = source.get(name).to(device)
-            if len(shape) == 2 and name.startswith("layers."):
-                packed[name] = nearest(weight, format)
-            else:
-                plain[name] = weight.to(dtype)
-    return plain, packed
+def _adapted(model: Transformer) -> dict[str, LoraLinear]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
+
+
+def _insert_nf4(model: Transformer, name: str, packed: NF4Matrix) -> dict[str, torch.Tensor]:
+    place = name.removesuffix(".weight")
+    module = NF4Linear(packed, model.kernels)
+    model.set_submodule(place, module)
+    return {f"{place}.{key}": value for key, value in module.state_dict().items()}

@@ -80,11 +80,9 @@ def preferences(trainee: PreferenceTrainee, source: Rows, ranks: Ranks, *, most:
     sums = torch.zeros(5, dtype=torch.float64, device=ranks.device)
     for (i,) in _shares(rows, 1, ranks):
         micro = micro_batch([source.row(min(i, rows - 1))])
-        margin = trainee.margins(micro.batch.to(ranks.device), micro.targets).double()[0]
-        drift = trainee.drift(micro.batch.to(ranks.device), micro.targets).double()
-        found = (margin > 0, margin, torch.ones(()), drift.sum(), torch.tensor(float(len(drift))))
+        (margin,), drift = trainee(micro.batch.to(ranks.device), micro.targets, drift=True)
         if i < rows:
-            sums += torch.stack([each.double().to(ranks.device) for each in found])
+            sums += torch.stack([margin > 0, margin, torch.ones_like(margin), drift.sum(), torch.full_like(margin, len(drift))])
     preferred, margins, pairs, drifts, tokens = ranks.sum(sums).tolist()
     return {"preferred": preferred / pairs, "margin": margins / pairs, "KL a token": drifts / tokens}
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mistral7b.data.instruct.layouts import read_services
 from mistral7b.data.instruct.packing import Packed
 from mistral7b.data.instruct.pairs import Pair, read_pairs
 from mistral7b.data.instruct.samples import Samples
@@ -18,22 +21,18 @@ from mistral7b.errors import DataError
 from mistral7b.tokens.dialogue import Sample
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train.batches import Rows
-from mistral7b.train.finetune_recipe import Examples as Files
-from mistral7b.train.finetune_recipe import Finetune
+from mistral7b.train.finetune_recipe import Finetune, FinetuneData
 
 
 @dataclass(frozen=True)
 class Examples:
-    """`held_out` by the name of its file; `sha256` of all that decides the rows to train on."""
+    """`held_out` by the name of its file; `sha256` of all that decides the rows to train on; `said` in one line."""
 
     train: Rows
     held_out: dict[str, Rows]
     has_dialogues: bool
     sha256: str
     said: str
-
-    def describe(self) -> str:
-        return self.said
 
 
 class PairRows:
@@ -44,69 +43,62 @@ class PairRows:
         self.rows = round(len(pairs) * epochs)
 
     def row(self, index: int) -> Row:
+        """Row `index`, a function of seed and number."""
         epoch, place = divmod(index, len(self._pairs))
         pair = self._pairs[Permutation(len(self._pairs), f"pairs {self._seed} {epoch}")[place]]
         return row_of((pair.chosen, pair.rejected))
 
 
 def row_of(samples: Sequence[Sample]) -> Row:
-    """Samples end to end as one row, each a sequence of its own."""
+    """Samples end to end, each a sequence of its own."""
     ids = np.array([id for sample in samples for id in sample.ids], dtype=np.int64)
-    targets = np.full(len(ids), IGNORED, dtype=np.int64)
-    borders = np.array(list(accumulate((len(sample.ids) for sample in samples), initial=0)), dtype=np.int64)
-    for begin, sample in zip(borders, samples, strict=False):
-        wanted = np.flatnonzero(sample.trained)
-        targets[begin + wanted - 1] = ids[begin + wanted]
-    return Row(ids, targets, borders)
+    trained = np.array([mark for sample in samples for mark in sample.trained])
+    targets = np.append(np.where(trained, ids, IGNORED)[1:], IGNORED)  # a sample's first id is never learned
+    return Row(ids, targets, np.array([0, *accumulate(len(sample.ids) for sample in samples)], dtype=np.int64))
 
 
 def read_examples(recipe: Finetune, tokenizer: Tokenizer) -> Examples:
     """Raises DataError naming file and line for an example that cannot be trained on."""
-    data = recipe.data
-    if recipe.objective == "dpo":
-        pairs = _read_pairs(data.train, recipe, tokenizer)
-        train: Rows = PairRows(pairs, _one_epochs(data.train), data.seed)
-        held_out: dict[str, Rows] = {
-            each.path.name: PairRows(_read_pairs((each,), recipe, tokenizer), 1.0, 0) for each in data.held_out
-        }
-        ids = [np.array(side.ids, dtype=np.int64) for pair in pairs for side in (pair.chosen, pair.rejected)]
-        said = f"{len(pairs):,} pairs, {sum(map(len, ids)):,} tokens"
-        return Examples(train, held_out, True, _digest(recipe, *ids), said)
-    samples = _read(data.train, recipe, tokenizer)
-    train = Packed(samples, [each.epochs for each in data.train], data.length, data.seed, packing=data.packing)
-    held_out = {
-        each.path.name: Packed(_read((each,), recipe, tokenizer), [1.0], data.length, 0, packing=True) for each in data.held_out
-    }
-    said = f"{len(samples):,} samples, {samples.tokens:,} tokens, {samples.trained_tokens:,} of them learned"
-    return Examples(train, held_out, samples.has_dialogues, _digest(recipe, samples.ids, samples.trained, samples.borders), said)
+    return (_pairs if recipe.objective == "dpo" else _samples)(recipe.data, tokenizer)
 
 
-def _read(files: Sequence[Files], recipe: Finetune, tokenizer: Tokenizer) -> Samples:
-    data = recipe.data
-    return Samples.read(
-        [(each.path, each.tools) for each in files], tokenizer, on=data.loss_on, too_long=data.too_long, length=data.length
-    )
+def _samples(data: FinetuneData, tokenizer: Tokenizer) -> Examples:
+    services = None if data.tools is None else read_services(data.tools)
+
+    def read(*files: Path) -> Samples:
+        return Samples.read(
+            files, tokenizer, length=data.length, on=data.loss_on, too_long=data.too_long, services=services
+        )  # fmt: skip
+
+    found = read(*(each.path for each in data.train))
+    train = Packed(found, [each.epochs for each in data.train], data.length, data.seed, data.packing)
+    held_out: dict[str, Rows] = {path.name: Packed(read(path), 1.0, data.length, 0) for path in data.held_out}
+    learned = int(found.trained.sum())
+    # Of a plain text everything but its first token is learned.
+    texts = data.loss_on == "assistant" and learned == len(found.ids) - len(found)
+    said = f"{len(found):,} samples in {train.rows:,} rows, {len(found.ids):,} tokens an epoch, {learned:,} of them learned"
+    if found.dropped or found.cut:
+        said += f"; too long: {found.dropped:,} dropped, {found.cut:,} cut"
+    return Examples(train, held_out, not texts, _digest(data, (found.ids, found.trained, found.borders)), said)
 
 
-def _read_pairs(files: Sequence[Files], recipe: Finetune, tokenizer: Tokenizer) -> list[Pair]:
-    data = recipe.data
-    found = [pair for each in files for pair in read_pairs(each.path, tokenizer, tools=each.tools)]
-    longest = max(max(len(pair.chosen.ids), len(pair.rejected.ids)) for pair in found)
-    if longest > data.length:
-        raise DataError(f"a reply with its prompt is {longest:,} tokens and data.length is {data.length:,}; raise it")
-    return found
+def _pairs(data: FinetuneData, tokenizer: Tokenizer) -> Examples:
+    services = None if data.tools is None else read_services(data.tools)
 
+    def read(*files: Path) -> list[Pair]:
+        return [pair for path in files for pair in read_pairs(path, tokenizer, length=data.length, services=services)]
 
-def _one_epochs(files: Sequence[Files]) -> float:
-    epochs = {each.epochs for each in files}
-    if len(epochs) > 1:
+    if len({each.epochs for each in data.train}) > 1:
         raise DataError("files of pairs are read together; give them one number of epochs")
-    return epochs.pop()
+    found = read(*(each.path for each in data.train))
+    held_out: dict[str, Rows] = {path.name: PairRows(read(path), 1.0, 0) for path in data.held_out}
+    ids = [np.array(side.ids) for pair in found for side in (pair.chosen, pair.rejected)]
+    said = f"{len(found):,} pairs, {sum(map(len, ids)):,} tokens"
+    return Examples(PairRows(found, data.train[0].epochs, data.seed), held_out, True, _digest(data, ids), said)
 
 
-def _digest(recipe: Finetune, *arrays: np.ndarray) -> str:  # type: ignore[type-arg]
-    made = sha256(repr((recipe.data.length, recipe.data.packing, recipe.data.seed)).encode())
-    made.update(repr([each.epochs for each in recipe.data.train]).encode())
+def _digest(data: FinetuneData, arrays: Iterable[np.ndarray[Any, Any]]) -> str:
+    made = sha256(repr((data.length, data.packing, data.seed, [each.epochs for each in data.train])).encode())
     for array in arrays:
         made.update(np.ascontiguousarray(array).tobytes())
     return made.hexdigest()

@@ -74,7 +74,7 @@ class _Finetuning:
     def begin(self) -> Iterator[str]:
         recipe, count = self.recipe, sum(weight.numel() for weight in self.trained.parameters())
         yield self.checkpoint.config.describe()
-        yield self.examples.describe()
+        yield self.examples.said
         yield f"{count:,} weights are trained"
         yield f"{self.steps:,} steps of {recipe.batch_rows:,} rows on {self.ranks.world} rank(s)"
 

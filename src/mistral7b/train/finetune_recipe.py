@@ -35,11 +35,10 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """A file of examples (JSONL, JSON), seen `epochs` times; `tools` is a JSON file of tools by name, if records name some."""
+    """A file of examples, JSONL or JSON, seen `epochs` times."""
 
     path: Path
     epochs: float = 1.0
-    tools: Path | None = None
 
     def __post_init__(self) -> None:
         positive(epochs=self.epochs)
@@ -49,11 +48,13 @@ class Examples:
 class FinetuneData:
     """Examples as rows of at most `length` tokens, several in a row with `packing`, which never see one another.
 
-    The loss falls on what the assistant says, or on `all`. An example over `length` is refused, dropped or cut.
+    The loss falls on what the assistant says, or on `all`. An example over `length` is refused, dropped or cut. `tools` is a
+    JSON file of tools by service, for records that name services.
     """
 
     train: tuple[Examples, ...]
-    held_out: tuple[Examples, ...] = ()
+    held_out: tuple[Path, ...] = ()
+    tools: Path | None = None
     length: int = 2048
     packing: bool = True
     too_long: Literal["refuse", "drop", "cut"] = "refuse"

@@ -6,6 +6,7 @@ The reference is the network with its adapter switched off, so there is no secon
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,14 @@ from mistral7b.train.loss import Loss
 from mistral7b.train.trainee import Trainee, head_of
 
 
+class Pairs(NamedTuple):
+    """`margins` `[P]`: by how many nats each pair's preferred reply gained more on the reference than the other. `drift`: KL(model
+    || reference) of the next token at each target, nats."""
+
+    margins: Tensor
+    drift: Tensor
+
+
 class PreferenceTrainee(Trainee):
     """Its batches hold pairs: sequence 2p is preferred to sequence 2p + 1, which answers the same prompt."""
 
@@ -25,31 +34,28 @@ class PreferenceTrainee(Trainee):
         super().__init__(model)
         self.beta = beta
 
-    def forward(self, batch: TokenBatch, targets: Tensor | None = None) -> Loss | Tensor:
-        """With targets `[T]` of the replies the sum of -log sigmoid(beta x margin) over the pairs (equation 7)."""
+    def forward(self, batch: TokenBatch, targets: Tensor | None = None, *, drift: bool = False) -> Loss | Tensor | Pairs:
+        """With targets `[T]` of the replies the sum of -log sigmoid(beta x margin) over the pairs (equation 7); with `drift`
+        the margins themselves, and how far the model has gone."""
         if targets is None:
             return super().forward(batch)
-        loss = -F.logsigmoid(self.beta * self.margins(batch, targets)).sum()
-        return Loss(loss, loss.detach())
-
-    def margins(self, batch: TokenBatch, targets: Tensor) -> Tensor:
-        """By how many nats each pair's preferred reply gained more on the reference than the other, `[P]`."""
         head, targets = head_of(self.model), targets.to(self.model.device)
         with torch.no_grad():
-            reference = log_likelihoods(self.model.hidden(switched_off(batch)), head, targets)
-        gained = log_likelihoods(self.model.hidden(batch), head, targets) - reference
-        of = torch.repeat_interleave(torch.arange(len(batch.borders) - 1), batch.borders.diff()).to(gained.device)
-        sums = torch.zeros(len(batch.borders) - 1, device=gained.device).index_add(0, of, gained)
-        return sums[0::2] - sums[1::2]
-
-    @torch.no_grad()
-    def drift(self, batch: TokenBatch, targets: Tensor) -> Tensor:
-        """KL(model || reference) of the next token, nats, at each target."""
-        rows = targets >= 0
-        states, reference = (self.model.hidden(each)[rows] for each in (batch, switched_off(batch)))
-        return divergence(states, reference, head_of(self.model))
+            reference = self.model.hidden(switched_off(batch))
+            usual = log_likelihoods(reference, head, targets)
+        states = self.model.hidden(batch)
+        gained = log_likelihoods(states, head, targets) - usual
+        lengths = batch.borders.diff()
+        of = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+        sums = torch.zeros(len(lengths), device=gained.device).index_add(0, of, gained)
+        margins = sums[0::2] - sums[1::2]
+        if drift:
+            aimed = targets >= 0
+            return Pairs(margins, divergence(states[aimed], reference[aimed], head))
+        loss = -F.logsigmoid(self.beta * margins).sum()
+        return Loss(loss, loss.detach())
 
 
 def switched_off(batch: TokenBatch) -> TokenBatch:
     """The same batch through the base alone."""
-    return replace(batch, adapters=torch.full((len(batch.borders) - 1,), -1))
+    return replace(batch, adapters=torch.full((len(batch.borders) - 1,), -1, device=batch.borders.device))

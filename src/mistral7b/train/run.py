@@ -193,7 +193,9 @@ class Run:
         return line | ({"skipped": True} if result.skipped else {})
 
     def _measure(self, step: int, journal: Journal | None, *, whole: bool) -> dict[str, float]:
+        self.task.trainee.eval()  # no dropout
         figures, samples = self.task.measure(whole=whole)
+        self.task.trainee.train()
         if journal is not None:
             journal.evaluation(step, figures, samples)
             self.watcher.evaluation(step, self.task.measures, figures, samples)
