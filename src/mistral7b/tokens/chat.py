@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ from mistral7b.tokens.guardrail import with_safe_prompt
 from mistral7b.tokens.messages import Message, in_order, read_messages
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.tokens.tools import read_tools
+from mistral7b.variants import TokenizerVersion
 
 if TYPE_CHECKING:
     from mistral_common.protocol.instruct.messages import ChatMessage
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 __all__ = ["Parsed", "Rendered", "ToolCall", "parse", "render"]
 
@@ -60,16 +63,7 @@ def render(
     notes: list[str] = []
     turns = in_order(read_messages(messages, notes), notes)
     offered = read_tools(tools or ())
-    if tokenizer.version == "v1":
-        _refuse_tools(turns, offered)
-    turns = _with_fitting_answers(turns, tokenizer.version == "v3", notes)
-    if tokenizer.version == "v2":
-        _note_left_out(turns, notes)
-    last = turns[-1]
-    if last.prefix and tokenizer.version != "v1" and last.content.endswith(" "):
-        notes.append(f"left out the spaces at the end of message {last.number}, as the template does")
-    ids, prefix_ids = _encode(tokenizer, turns, offered)
-    return Rendered(ids=ids, notes=notes, prefix_ids=prefix_ids)
+    return encode(tokenizer.version, tokenizer.mistral, fitted(tokenizer.version, turns, offered, notes), offered, notes)
 
 
 def parse(tokenizer: Tokenizer, ids: Sequence[int]) -> Parsed:
@@ -96,6 +90,52 @@ def parse(tokenizer: Tokenizer, ids: Sequence[int]) -> Parsed:
         calls += found[0]
         content += found[1]
     return Parsed(content, calls)
+
+
+def fitted(version: TokenizerVersion, turns: list[Message], offered: list[dict[str, Any]], notes: list[str]) -> list[Message]:
+    """`turns` as the template of that generation can hold them; what had to change goes to `notes`. ChatError if none can."""
+    if version == "v1":
+        _refuse_tools(turns, offered)
+    turns = _with_fitting_answers(turns, version == "v3", notes)
+    if version == "v2":
+        _note_left_out(turns, notes)
+    return turns
+
+
+def encode(
+    version: TokenizerVersion,
+    encoder: MistralTokenizer[Any, Any, Any, Any, Any],
+    turns: list[Message],
+    offered: list[dict[str, Any]],
+    notes: list[str],
+) -> Rendered:
+    """The prompt of turns `in_order` and `fitted`, by mistral-common's `encoder` of that generation."""
+    last = turns[-1]
+    if last.prefix and version != "v1" and last.content.endswith(" "):
+        notes.append(f"left out the spaces at the end of message {last.number}, as the template does")
+    from mistral_common.protocol.instruct.messages import ChatMessage
+    from mistral_common.protocol.instruct.request import ChatCompletionRequest
+    from mistral_common.protocol.instruct.tool_calls import Tool
+
+    with refusals(version):
+        request = ChatCompletionRequest[ChatMessage](
+            model="mistral-7b",  # its strict mode asks for a name
+            messages=[to_mistral(turn) for turn in turns],
+            tools=[Tool.from_openai(tool) for tool in offered] or None,
+        )
+        encoded = encoder.encode_chat_completion(request)
+    return Rendered(list(encoded.tokens), notes, list(encoded.prefix_ids or ()))
+
+
+@contextmanager
+def refusals(version: TokenizerVersion) -> Iterator[None]:
+    """What mistral-common refuses, as a ChatError of one line."""
+    from mistral_common.exceptions import MistralCommonException
+
+    try:
+        yield
+    except (MistralCommonException, ValueError, AssertionError, RecursionError) as error:
+        raise ChatError(f"the {version} template cannot hold this conversation: {_one_line(error)}") from error
 
 
 def _refuse_tools(turns: list[Message], offered: list[dict[str, Any]]) -> None:
@@ -145,26 +185,8 @@ def _note_left_out(turns: list[Message], notes: list[str]) -> None:
     )
 
 
-def _encode(tokenizer: Tokenizer, turns: list[Message], offered: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
-    """Ids of the whole prompt and of the assistant prefix it ends with, by mistral-common."""
-    from mistral_common.exceptions import MistralCommonException
-    from mistral_common.protocol.instruct.messages import ChatMessage
-    from mistral_common.protocol.instruct.request import ChatCompletionRequest
-    from mistral_common.protocol.instruct.tool_calls import Tool
-
-    try:
-        request = ChatCompletionRequest[ChatMessage](
-            model="mistral-7b",  # its strict mode asks for a name
-            messages=[_to_mistral(turn) for turn in turns],
-            tools=[Tool.from_openai(tool) for tool in offered] or None,
-        )
-        encoded = tokenizer.mistral.encode_chat_completion(request)
-    except (MistralCommonException, ValueError, AssertionError, RecursionError) as error:
-        raise ChatError(f"the {tokenizer.version} template cannot hold this conversation: {_one_line(error)}") from error
-    return list(encoded.tokens), list(encoded.prefix_ids or ())
-
-
-def _to_mistral(turn: Message) -> ChatMessage:
+def to_mistral(turn: Message) -> ChatMessage:
+    """One message in the words of mistral-common."""
     from mistral_common.protocol.instruct import messages, tool_calls
 
     if turn.role == "system":
