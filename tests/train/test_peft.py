@@ -14,7 +14,7 @@ from mistral7b.config import ModelConfig
 from mistral7b.data.pack import IGNORED
 from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.batch import Span, TokenBatch
-from mistral7b.model.lora import LoraSpec, add_adapter, adapter_weights
+from mistral7b.model.lora import LoraSpec, adapter_weights, add_adapter
 from mistral7b.model.transformer import Transformer
 from mistral7b.train.adapted import adapter_only
 from mistral7b.train.batches import MicroBatch

@@ -11,7 +11,7 @@ import typer
 from mistral7b.cli import options
 from mistral7b.cli.help import examples
 from mistral7b.cli.pretrain import Screen
-from mistral7b.cli.terminal import emit, note, tell
+from mistral7b.cli.terminal import emit, tell
 from mistral7b.errors import RequestError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def finetune(
     ] = False,
     corrected: Annotated[
         Path | None,
-        typer.Option("--corrected", metavar="DIR", help="With --check: write the files without what is wrong, mended where it can be.",
+        typer.Option("--corrected", metavar="DIR", help="With --check: write the files mended, without what cannot be.",
                      rich_help_panel=_DATA),
     ] = None,
     show_masks: Annotated[

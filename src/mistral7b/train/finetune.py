@@ -9,18 +9,19 @@ from typing import Any
 
 import torch
 
-from mistral7b.checkpoint.adapters import Adapter, write_adapter
+from mistral7b.checkpoint.adapter import Adapter
+from mistral7b.checkpoint.adapters import write_adapter
 from mistral7b.checkpoint.companions import positions_of
 from mistral7b.checkpoint.configs import OWN
 from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.write import write_json
 from mistral7b.errors import MismatchError, RecipeError, TokenizerError
-from mistral7b.model.lora import adapter_scales, adapter_weights
+from mistral7b.model.lora import adapter_weights
 from mistral7b.recipe import as_json
 from mistral7b.store.names import resolve
 from mistral7b.tokens import chat
 from mistral7b.tokens.tokenizer import Tokenizer
-from mistral7b.train.adapted import adapter_only, build
+from mistral7b.train.adapted import adapter_only, adapter_scales, build
 from mistral7b.train.batches import MicroBatch, check_shares, micro_batches
 from mistral7b.train.evaluate import continuations, mean_loss, preferences
 from mistral7b.train.examples import Examples, read_examples
@@ -149,8 +150,9 @@ class _Finetuning:
             return folder
         folder = recipe.run / ADAPTER
         if self.ranks.first:
-            adapter = Adapter.of(adapter_weights(model, 0), adapter_scales(model, 0))
-            write_adapter(adapter, folder, "peft", base=recipe.model, force=True)
+            weights, scales = adapter_weights(model, 0), adapter_scales(model)
+            adapter = Adapter(model.config, weights, scales, recipe.lora.dropout, recipe.model)
+            write_adapter(adapter, folder, "peft", force=True)
             write_json(folder / OWN, {"training": facts})
         self.ranks.wait()
         return folder

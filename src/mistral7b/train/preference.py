@@ -20,8 +20,8 @@ from mistral7b.train.trainee import Trainee, head_of
 
 
 class Pairs(NamedTuple):
-    """`margins` `[P]`: by how many nats each pair's preferred reply gained more on the reference than the other. `drift`: KL(model
-    || reference) of the next token at each target, nats."""
+    """By how many nats each pair's preferred reply gained more on the reference than the other, `margins` `[P]`; and at each
+    target KL(model || reference) of the next token, `drift`, nats."""
 
     margins: Tensor
     drift: Tensor
@@ -34,7 +34,9 @@ class PreferenceTrainee(Trainee):
         super().__init__(model)
         self.beta = beta
 
-    def forward(self, batch: TokenBatch, targets: Tensor | None = None, *, drift: bool = False) -> Loss | Tensor | Pairs:
+    def forward(  # type: ignore[override]
+        self, batch: TokenBatch, targets: Tensor | None = None, *, drift: bool = False
+    ) -> Loss | Tensor | Pairs:
         """With targets `[T]` of the replies the sum of -log sigmoid(beta x margin) over the pairs (equation 7); with `drift`
         the margins themselves, and how far the model has gone."""
         if targets is None:

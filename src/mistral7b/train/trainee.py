@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mistral7b.model.batch import TokenBatch
 from mistral7b.model.transformer import Transformer
+from mistral7b.quant.linear import QuantLinear
 from mistral7b.train.loss import Loss, next_token_loss
 from mistral7b.train.sharded import local
 
@@ -32,7 +33,5 @@ class Trainee(nn.Module):
 
 def head_of(model: Transformer) -> Tensor:
     """The head's matrix `[V, dim]`, this rank's part of it; made for the moment where it stays packed."""
-    weight = getattr(model.output, "weight", None)
-    if weight is None:
-        return model.output.packed.dense(model.dtype)  # type: ignore[no-any-return]
-    return local(weight)
+    head: nn.Module = model.output
+    return head.packed.dense(model.dtype) if isinstance(head, QuantLinear) else local(model.output.weight)
