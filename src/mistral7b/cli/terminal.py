@@ -36,8 +36,12 @@ def one_line(text: str) -> str:
 
 def paint(text: str, *codes: str, stream: TextIO) -> str:
     """`text` in the given styles where `stream` is a terminal (and NO_COLOR is not set)."""
-    plain = not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return text if plain else f"\x1b[{';'.join(codes)}m{text}\x1b[0m"
+    return text if plain(stream) else f"\x1b[{';'.join(codes)}m{text}\x1b[0m"
+
+
+def plain(stream: TextIO) -> bool:
+    """True where text to `stream` gets no colour."""
+    return not stream.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def write(text: str) -> None:

@@ -13,7 +13,7 @@ from mistral7b.tokens.tools import check_unicode, no_other_keys, read_tool_calls
 
 Role = Literal["system", "user", "assistant", "tool"]
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_KEYS: dict[Role, set[str]] = {
+KEYS: dict[Role, set[str]] = {
     "system": {"role", "content", "name"},
     "user": {"role", "content", "name"},
     "assistant": {"role", "content", "name", "tool_calls", "prefix"},
@@ -84,7 +84,7 @@ def _read(number: int, message: Mapping[str, Any], notes: list[str]) -> Message:
     role = _ROLES[said]
     if said != role:
         notes.append(f"read {said} {where} as a {role} message")
-    no_other_keys(where, message, _KEYS[role])
+    no_other_keys(where, message, KEYS[role])
     content = _text(where, message.get("content"), notes)
     name = message.get("name")
     if name is not None and (not isinstance(name, str) or not name):

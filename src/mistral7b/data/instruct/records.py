@@ -15,14 +15,14 @@ from mistral7b.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record stands: `number` counts lines, or, in a JSON list, its items; both from 1."""
+    """Where a record stands: `number` counts lines, or, in a JSON list, its items; both from 1. 0 is the whole file."""
 
     file: Path
     number: int
     unit: str = "line"
 
     def __str__(self) -> str:
-        return f"{self.file}, {self.unit} {self.number}"
+        return f"{self.file}, {self.unit} {self.number}" if self.number else str(self.file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mistral7b.data.instruct.layouts import read_dialogues
+from mistral7b.data.instruct.layouts import Found, read_dialogues
+from mistral7b.data.instruct.mends import mended
 from mistral7b.data.instruct.shapes import Dialogue, Services, Text
 from mistral7b.errors import ChatError, DataError, TokenizerError
 from mistral7b.tokens.dialogue import On, Sample, samples_of
@@ -62,17 +63,19 @@ class Samples:
         on: On = "assistant",
         too_long: TooLong = "refuse",
         skip: bool = False,
+        mend: bool = False,
         services: Services | None = None,
     ) -> Samples:
         """The samples of `files`, in their order, none longer than `length` tokens.
 
         A longer dialogue is refused, dropped, or cut at its end, and then dropped if nothing learned is left; a longer text is
         always cut into pieces, each of which begins with the last token of the one before it, so that all are learned.
-        Raises DataError with file and line at the first fault, and for files without a sample. With `skip`, records with
-        faults are left out and counted. `services`: the tools of each service, for records that name services.
+        Raises DataError with file and line at the first fault, and for files without a sample. With `mend`, what can be put
+        right is (`mends.mended`); with `skip`, records with other faults are left out and counted. `services`: the tools of
+        each service, for records that name services.
         """
         assert length >= 2, "a sample predicts something"
-        reading = _Reading(tokenizer, length, on, too_long, skip)
+        reading = _Reading(tokenizer, length, on, too_long, skip, mend)
         ends = []
         for path in files:
             reading.read(Path(path), services or {})
@@ -115,17 +118,16 @@ def pieces(sample: Sample, length: int) -> Iterator[Sample]:
 class _Reading:
     """What was read so far."""
 
-    def __init__(self, tokenizer: Tokenizer, length: int, on: On, too_long: TooLong, skip: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, length: int, on: On, too_long: TooLong, skip: bool, mend: bool) -> None:
         self.ids, self.trained, self.lengths = bytearray(), bytearray(), list[int]()
         self.skipped = self.dropped = self.cut = 0
-        self._tokenizer, self._length, self._on, self._too_long, self._skip = tokenizer, length, on, too_long, skip
+        self._tokenizer, self._length, self._on, self._too_long = tokenizer, length, on, too_long
+        self._skip, self._mend = skip, mend
 
     def read(self, path: Path, services: Services) -> None:
         for found in read_dialogues(path, services):
             try:
-                if found.said is None:
-                    raise DataError(found.fault)
-                samples = self._fitting(found.said)
+                samples = self._fitting(self._sound(found))
             except DataError as error:
                 if not self._skip:
                     raise DataError(f"{found.place}: {error}") from None
@@ -138,6 +140,16 @@ class _Reading:
             self.ids += np.array(sample.ids, np.int32).tobytes()
             self.trained += np.array(sample.trained, np.bool_).tobytes()
             self.lengths.append(len(sample.ids))
+
+    def _sound(self, found: Found) -> Text | Dialogue:
+        if found.said is None:
+            raise DataError(found.fault)
+        if isinstance(found.said, Text):
+            return found.said
+        said, faults = mended(found.said)
+        if faults and not self._mend:
+            raise DataError(faults[0])
+        return said
 
     def _fitting(self, said: Text | Dialogue) -> list[Sample]:
         samples = encoded(self._tokenizer, said, self._on)
