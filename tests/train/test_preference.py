@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -87,17 +89,15 @@ def test_the_loss_is_that_of_the_paper() -> None:
 
 def test_a_planted_preference_is_learned_on_pairs_never_seen() -> None:
     model = _network()
-    trainee, held_out = PreferenceTrainee(model, 0.1), _Pairs(10_000)
+    trainee, held_out = PreferenceTrainee(model, 0.5), _Pairs(10_000)
     before = preferences(trainee, held_out, ALONE, most=None)
     reference = _log_likelihood(model, held_out.row(0), 0, base=True)
-    optims = optimizers(adapter_only(model), FinetuneOptimizer(rate=2e-3))
+    optims = optimizers(adapter_only(model), FinetuneOptimizer(rate=1e-2))
+    settings: dict[str, Any] = {"precision": "fp32", "clip_at": 1.0, "spikes": Spikes(factor=1e9), "norms": Norms()}
     losses = [
-        training_step(
-            trainee, _micros(_Pairs(100)), optims, ALONE, precision="fp32", clip_at=1.0, spikes=Spikes(factor=1e9), norms=Norms(),
-            watchdog=Watchdog(ALONE, 60),
-        ).loss
-        for _ in range(12)
-    ]  # fmt: skip
+        training_step(trainee, _micros(_Pairs(100 * step)), optims, ALONE, **settings, watchdog=Watchdog(ALONE, 60)).loss
+        for step in range(30)
+    ]
     after = preferences(trainee, held_out, ALONE, most=None)
     assert abs(losses[0] - torch.log(torch.tensor(2.0)).item()) < 1e-5  # adapter and base are one: no preference yet
     assert losses[-1] < 0.3

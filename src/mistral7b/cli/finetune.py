@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from mistral7b.cli.help import examples
 from mistral7b.cli.pretrain import Screen
 from mistral7b.cli.terminal import emit, tell
 from mistral7b.errors import RequestError
-
-if TYPE_CHECKING:
-    from mistral7b.train.finetune_recipe import Finetune
 
 EXAMPLES = examples(
     "mistral7b finetune recipes/7b-lora.yaml --set RUN=runs/mine --set TRAIN=mine.jsonl",
@@ -57,7 +54,12 @@ def finetune(
     if corrected is not None and not check:
         raise RequestError("--corrected is for --check")
     if check or show_masks is not None:
-        _look(found, check, corrected, show_masks, as_json)
+        from mistral7b.cli.examples import check_examples, show_examples
+
+        if show_masks is not None:
+            show_examples(found, show_masks)
+        if check:
+            check_examples(found, corrected, as_json)
         return
     # Before torch is there: when a rank is lost, its C++ prints stack traces beside the line that names the rank.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -76,7 +78,3 @@ def finetune(
         tell(f"stopped at step {outcome.step:,} of {outcome.steps:,}; the same command goes on")
     else:
         print(outcome.model)
-
-
-def _look(recipe: Finetune, check: bool, corrected: Path | None, show: int | None, as_json: bool) -> None:
-    raise NotImplementedError

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from mistral7b import __version__
-from mistral7b.cli import bench, chat, curate, evals, generate, models, pretrain, quantize, serve, tokenizer, verify
+from mistral7b.cli import bench, chat, curate, evals, finetune, generate, models, pretrain, quantize, serve, tokenizer, verify
 from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
 from mistral7b.cli.terminal import note, one_line
 from mistral7b.errors import Mistral7BError
@@ -33,6 +33,7 @@ for verb, epilog in (
     (verify.verify, verify.EXAMPLES),
     (curate.curate, curate.EXAMPLES),
     (pretrain.pretrain, pretrain.EXAMPLES),
+    (finetune.finetune, finetune.EXAMPLES),
     (models.download, models.DOWNLOAD_EXAMPLES),
     (bench.bench, bench.EXAMPLES),
 ):

@@ -13,7 +13,7 @@ import numpy as np
 
 from mistral7b.data.instruct.layouts import read_services
 from mistral7b.data.instruct.packing import Packed
-from mistral7b.data.instruct.pairs import Pair, read_pairs
+from mistral7b.data.instruct.pairs import Pairs
 from mistral7b.data.instruct.samples import Samples
 from mistral7b.data.pack import IGNORED, Row
 from mistral7b.data.permutation import Permutation
@@ -38,15 +38,14 @@ class Examples:
 class PairRows:
     """Each pair a row of two sequences, the preferred one first; every epoch in an order of its own."""
 
-    def __init__(self, pairs: Sequence[Pair], epochs: float, seed: int) -> None:
-        self._pairs, self._seed = pairs, seed
-        self.rows = round(len(pairs) * epochs)
+    def __init__(self, pairs: Pairs, epochs: float, seed: int) -> None:
+        self._pairs, self._seed = pairs.pairs, seed
+        self.rows = round(len(self._pairs) * epochs)
 
     def row(self, index: int) -> Row:
         """Row `index`, a function of seed and number."""
         epoch, place = divmod(index, len(self._pairs))
-        pair = self._pairs[Permutation(len(self._pairs), f"pairs {self._seed} {epoch}")[place]]
-        return row_of((pair.chosen, pair.rejected))
+        return row_of(self._pairs[Permutation(len(self._pairs), f"pairs {self._seed} {epoch}")[place]])
 
 
 def row_of(samples: Sequence[Sample]) -> Row:
@@ -84,16 +83,21 @@ def _samples(data: FinetuneData, tokenizer: Tokenizer) -> Examples:
 
 def _pairs(data: FinetuneData, tokenizer: Tokenizer) -> Examples:
     services = None if data.tools is None else read_services(data.tools)
+    if data.too_long == "cut":
+        raise DataError("data.too_long: cut would cut the replies of a pair unlike; take refuse or drop")
+    too_long = data.too_long
 
-    def read(*files: Path) -> list[Pair]:
-        return [pair for path in files for pair in read_pairs(path, tokenizer, length=data.length, services=services)]
+    def read(*files: Path) -> Pairs:
+        return Pairs.read(files, tokenizer, length=data.length, too_long=too_long, services=services)
 
     if len({each.epochs for each in data.train}) > 1:
         raise DataError("files of pairs are read together; give them one number of epochs")
     found = read(*(each.path for each in data.train))
     held_out: dict[str, Rows] = {path.name: PairRows(read(path), 1.0, 0) for path in data.held_out}
-    ids = [np.array(side.ids) for pair in found for side in (pair.chosen, pair.rejected)]
-    said = f"{len(found):,} pairs, {sum(map(len, ids)):,} tokens"
+    ids = [np.array(side.ids) for pair in found.pairs for side in pair]
+    said = f"{len(found.pairs):,} pairs, {sum(map(len, ids)):,} tokens"
+    if found.dropped:
+        said += f"; too long: {found.dropped:,} dropped"
     return Examples(PairRows(found, data.train[0].epochs, data.seed), held_out, True, _digest(data, ids), said)
 
 
