@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from mistral7b import __version__
-from mistral7b.cli import bench, chat, curate, evals, generate, models, pretrain, quantize, serve, tokenizer, verify
+from mistral7b.cli import bench, chat, curate, evals, generate, merge, models, pretrain, quantize, serve, tokenizer, verify
 from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
 from mistral7b.cli.terminal import note, one_line
 from mistral7b.errors import Mistral7BError
@@ -29,6 +29,7 @@ for verb, epilog in (
     (chat.chat, chat.EXAMPLES),
     (serve.serve, serve.EXAMPLES),
     (models.convert, models.CONVERT_EXAMPLES),
+    (merge.merge, merge.EXAMPLES),
     (quantize.quantize, quantize.EXAMPLES),
     (verify.verify, verify.EXAMPLES),
     (curate.curate, curate.EXAMPLES),
