@@ -17,6 +17,7 @@ PARTIAL = ".partial"  # how the name of what is being written ends
 # Files a model folder is made of. Only a folder of nothing else is ever replaced.
 MODEL_FILES = (
     "*.safetensors", "*.safetensors.index.json", "params.json", "config.json", "generation_config.json", "mistral7b.json",
+    "adapter_config.json",
     "tokenizer.model*", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "chat_template.jinja", "manifest.json", "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*",
 )  # fmt: skip

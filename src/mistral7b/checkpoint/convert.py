@@ -25,7 +25,7 @@ Dtype = Literal["keep", "bf16", "f16", "f32"]
 Progress = Callable[[int, int], None]  # (bytes written, bytes in all)
 
 _DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
-_HEADERS = 16 << 20  # bytes beside the tensors: headers, configs, a tokenizer twice over
+HEADERS = 16 << 20  # bytes beside the tensors: headers, configs, a tokenizer twice over
 
 
 def convert(
@@ -45,22 +45,37 @@ def convert(
     Raises the errors of `open_checkpoint` and `open_source`; CheckpointError if `target` stands in the way (`force` replaces
     it), the disk is too small or any write fails (then nothing is left behind), or a weight does not fit into `dtype`.
     """
-    _check_request(source_path, target, to, dtype)
+    check_request(source_path, target, to, dtype)
     checkpoint = open_checkpoint(source_path, force=force)
     with open_source(checkpoint, mapped=False) as source:
-        rows = _rows(source, checkpoint.config, to, dtype)
-        total = sum(row.n_bytes for row in rows)
-        needs = total + _HEADERS
-        with aside(target, needs=needs, folder=to != "gguf", force=force) as made:
-            wrote = _counter(total, progress)
-            if to == "gguf":
-                _write_gguf(made, checkpoint, rows, wrote)
-            else:
-                _write_folder(made, checkpoint, to, rows, wrote)
+        return write_model(source, checkpoint, target, to=to, dtype=dtype, force=force, progress=progress)
+
+
+def write_model(
+    source: TensorSource,
+    checkpoint: Checkpoint,
+    target: Path,
+    *,
+    to: Target,
+    dtype: Dtype,
+    force: bool,
+    progress: Progress | None,
+) -> list[Path]:
+    """`convert`, with the tensors of `source` under the facts of `checkpoint`. Where `get` gives another type than `dtype`
+    says, that is what "keep" rounds to."""
+    rows = _rows(source, checkpoint.config, to, dtype)
+    total = sum(row.n_bytes for row in rows)
+    with aside(target, needs=total + HEADERS, folder=to != "gguf", force=force) as made:
+        wrote = counter(total, progress)
+        if to == "gguf":
+            _write_gguf(made, checkpoint, rows, wrote)
+        else:
+            _write_folder(made, checkpoint, to, rows, wrote)
     return [target] if to == "gguf" else sorted(target.iterdir())
 
 
-def _check_request(source_path: Path, target: Path, to: str, dtype: str) -> None:
+def check_request(source_path: Path, target: Path, to: str, dtype: str) -> None:
+    """Raises CheckpointError for a format or type that there is not, and for a target that would destroy its source."""
     if to not in get_args(Target):
         raise CheckpointError(f"there is no format {to!r}; choose one of {', '.join(get_args(Target))}")
     if dtype not in get_args(Dtype):
@@ -140,7 +155,7 @@ def _chat_template(folder: Path) -> str | None:
     return None
 
 
-def _counter(total: int, progress: Progress | None) -> Wrote:
+def counter(total: int, progress: Progress | None) -> Wrote:
     """A callback that adds up what was written and passes it on to `progress`."""
     done = 0
 

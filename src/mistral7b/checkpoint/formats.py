@@ -57,6 +57,8 @@ def config_first(kind: Format) -> str:
 
 
 def _why_not(folder: Path) -> str:
+    if (folder / "adapter_config.json").is_file() or (folder / "lora.safetensors").is_file():
+        return f"{folder} is an adapter, not a model; put it into its model with mistral7b merge"
     if any(folder.glob("pytorch_model*.bin")):
         return f"{folder} holds pytorch_model.bin, a pickle that is not opened: fetch the safetensors files of this model instead"
     if shards := sorted(folder.glob("model-*.safetensors")):

@@ -52,21 +52,19 @@ class QuantizedWriter:
         self._file.write(head)
         self._file.truncate(start)
 
-    def put(self, name: str, value: torch.Tensor | PackedMatrix) -> None:
-        """One tensor of the model: packed if `formats` named it, else plain and rounded to bfloat16."""
-        if isinstance(value, PackedMatrix):
-            self._put(name + BLOCKS, value.blocks)
-            if value.scales is not None:
-                self._put(name + SCALES, value.scales)
-        else:
-            self._put(name, value.to(torch.bfloat16))
+    def put(self, name: str, value: torch.Tensor | PackedMatrix) -> int:
+        """One tensor of the model: packed if `formats` named it, else plain and rounded to bfloat16. Returns its bytes."""
+        if isinstance(value, torch.Tensor):
+            return self._put(name, value.to(torch.bfloat16))
+        scales = 0 if value.scales is None else self._put(name + SCALES, value.scales)
+        return self._put(name + BLOCKS, value.blocks) + scales
 
-    def _put(self, name: str, tensor: torch.Tensor) -> None:
+    def _put(self, name: str, tensor: torch.Tensor) -> int:
         place = self._places[name]
         assert (tensor.dtype, tuple(tensor.shape)) == (place.dtype, place.shape), name
         self._left.remove(name)
         self._file.seek(self._starts[name])
-        self._file.write(raw_bytes(tensor))
+        return self._file.write(raw_bytes(tensor))
 
     def __enter__(self) -> Self:
         return self

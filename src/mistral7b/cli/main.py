@@ -12,7 +12,21 @@ import typer
 from typer.main import get_command
 
 from mistral7b import __version__
-from mistral7b.cli import bench, chat, curate, evals, finetune, generate, models, pretrain, quantize, serve, tokenizer, verify
+from mistral7b.cli import (
+    bench,
+    chat,
+    curate,
+    evals,
+    finetune,
+    generate,
+    merge,
+    models,
+    pretrain,
+    quantize,
+    serve,
+    tokenizer,
+    verify,
+)
 from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples
 from mistral7b.cli.terminal import note, one_line
 from mistral7b.errors import Mistral7BError
@@ -29,6 +43,7 @@ for verb, epilog in (
     (chat.chat, chat.EXAMPLES),
     (serve.serve, serve.EXAMPLES),
     (models.convert, models.CONVERT_EXAMPLES),
+    (merge.merge, merge.EXAMPLES),
     (quantize.quantize, quantize.EXAMPLES),
     (verify.verify, verify.EXAMPLES),
     (curate.curate, curate.EXAMPLES),
