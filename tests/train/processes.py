@@ -24,7 +24,7 @@ from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.load import load_weights
 from mistral7b.recipe import as_json
 from mistral7b.train import journal
-from mistral7b.train.recipe import Pretrain
+from mistral7b.train.recipe import Pretrain, Training
 
 WORKER = Path(__file__).with_name("ranks_worker.py")
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")} | {
@@ -51,12 +51,13 @@ class Group:
     """The ranks of one start. A context: those that still run at its end are killed."""
 
     def __init__(
-        self, recipe: Pretrain, world: int = 1, *args: object,
+        self, recipe: Training, world: int = 1, *args: object,
         hang: tuple[int, int] | None = None, fail: tuple[int, int] | None = None,
     ) -> None:  # fmt: skip
         self.recipe = recipe
         hooks = [part for name, at in (("--hang", hang), ("--fail", fail)) if at is not None for part in (name, *at)]
-        command = [sys.executable, WORKER, *hooks, write(recipe), *args]
+        verb = "pretrain" if isinstance(recipe, Pretrain) else "finetune"
+        command = [sys.executable, WORKER, *hooks, verb, write(recipe), *args]
         port = free_port()
         self.logs = [recipe.run.with_name(f"{recipe.run.name}.{rank}.log") for rank in range(world)]
         self.ranks = [self._start([str(part) for part in command], rank, world, port) for rank in range(world)]
@@ -98,7 +99,7 @@ class Group:
         return [Ended(process.returncode, log.read_text()) for process, log in zip(self.ranks, self.logs, strict=True)]
 
 
-def write(recipe: Pretrain) -> Path:
+def write(recipe: Training) -> Path:
     """The recipe as a file, and the folder for its run."""
     recipe.run.mkdir(parents=True, exist_ok=True)
     path = recipe.run.with_suffix(".json")
@@ -125,7 +126,7 @@ def rank_of(pid: int) -> str | None:
     return next((each.decode().removeprefix("RANK=") for each in held if each.startswith(b"RANK=")), None)
 
 
-def run(recipe: Pretrain, world: int = 1, *args: object) -> list[Ended]:
+def run(recipe: Training, world: int = 1, *args: object) -> list[Ended]:
     """A start of `world` ranks that ends well."""
     with Group(recipe, world, *args) as group:
         ended = group.ended()

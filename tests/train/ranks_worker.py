@@ -1,37 +1,36 @@
-"""One rank of a run, as `mistral7b pretrain` is one, which can be told to hang or to fail, once, when it is to take the rows of
-a step: python ranks_worker.py [--hang RANK STEP | --fail RANK STEP] ARGS"""
+"""One rank of a run, as `mistral7b pretrain` or finetune is one, which can be told to hang or to fail, once, when it is to take the rows of
+a step: python ranks_worker.py [--hang RANK STEP | --fail RANK STEP] VERB ARGS"""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mistral7b.cli.main import main
 from mistral7b.errors import DataError
 
 if TYPE_CHECKING:
-    from mistral7b.train.batches import Course, MicroBatch
+    from mistral7b.train.batches import MicroBatch, Rows
 
 
 def trouble(kind: str, rank: int, step: int) -> None:
     """At `step`, counted from 1, rank `rank` sleeps for ever or raises; not after a restart."""
     if rank != int(os.environ.get("RANK", "0")) or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
         return
-    from mistral7b.train.batches import Course
+    from mistral7b.train import pretrain as room
 
-    taken = Course.micro_batches
+    taken = room.micro_batches
 
-    def sleeping(self: Course, at: int, *rest: int) -> Iterator[MicroBatch]:
+    def sleeping(source: Rows, at: int, *rest: Any) -> list[MicroBatch]:
         while at == step - 1:
             if kind == "--fail":
                 raise DataError("no such rows")
             time.sleep(1)
-        return taken(self, at, *rest)
+        return taken(source, at, *rest)
 
-    Course.micro_batches = sleeping  # type: ignore[method-assign]
+    room.micro_batches = sleeping
 
 
 if __name__ == "__main__":
@@ -40,4 +39,4 @@ if __name__ == "__main__":
     if args[0].startswith("--"):
         trouble(args[0], int(args[1]), int(args[2]))
         args = args[3:]
-    sys.exit(main(["pretrain", *args]))
+    sys.exit(main(args))

@@ -13,7 +13,7 @@ from mistral7b.errors import NumericError
 from mistral7b.train.batches import MicroBatch
 from mistral7b.train.clip import clip, gradient_norm
 from mistral7b.train.loss import Loss
-from mistral7b.train.parallel import synchronise
+from mistral7b.train.parallel import average, synchronise
 from mistral7b.train.ranks import Ranks
 from mistral7b.train.recipe import Precision, Spikes
 from mistral7b.train.trainee import Trainee
@@ -81,6 +81,7 @@ def training_step(
         # Sharding averages gradients over the data ranks.
         (loss.total * (ranks.data_ranks / max(targets, 1))).backward()
         nll += loss.nll
+    average(trainee, ranks)
     mean = (ranks.sum(nll) / max(targets, 1)).item()
     weights = list(trainee.parameters())
     norm = gradient_norm(weights, ranks)

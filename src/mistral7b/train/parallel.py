@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -51,11 +52,13 @@ def parallelise(
     if ranks.mesh is not None:
         narrow = torch.bfloat16 if precision == "bf16" else None
         policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32)
+        # Beside frozen weights what is trained is small: every rank has all of it, and `average` takes the part of sharding.
+        small = {weight for weight in model.parameters() if weight.requires_grad} if is_adapted(model) else set()
         # One dimension of size 1 would still cost its collectives.
         names = ("replicate", "shard") if ranks.mesh["replicate"].size() > 1 else ("shard",)
         for block in model.layers:
-            fully_shard(block, mesh=ranks.mesh[names], mp_policy=policy)
-        fully_shard(trainee, mesh=ranks.mesh[names], mp_policy=policy)
+            fully_shard(block, mesh=ranks.mesh[names], mp_policy=policy, ignored_params=small)
+        fully_shard(trainee, mesh=ranks.mesh[names], mp_policy=policy, ignored_params=small)
     return trainee
 
 
@@ -63,6 +66,24 @@ def synchronise(trainee: Trainee, wanted: bool) -> None:
     """Whether the next backward pass adds up gradients over the ranks: only the last of an accumulation needs to."""
     if isinstance(trainee, FSDPModule):
         trainee.set_requires_gradient_sync(wanted)
+
+
+def is_adapted(model: Transformer) -> bool:
+    """Whether only some of its weights are trained."""
+    return any(not weight.requires_grad for weight in model.parameters())
+
+
+def average(trainee: Trainee, ranks: Ranks) -> None:
+    """The mean over the ranks of those gradients that sharding does not see: of weights that every rank has whole."""
+    if ranks.world == 1:
+        return
+    grads = [weight.grad for weight in trainee.parameters() if weight.grad is not None and not isinstance(weight, DTensor)]
+    if grads:
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        flat /= ranks.world
+        for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+            grad.copy_(mean.view_as(grad))
 
 
 def check_division(config: ModelConfig, ways: int) -> None:

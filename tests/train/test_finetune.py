@@ -1,0 +1,212 @@
+"""A whole fine-tune: it learns, stops and goes on bit for bit, and leaves what loads; adapters, all weights, packed bases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mistral7b
+from mistral7b.checkpoint.adapters import read_adapter
+from mistral7b.checkpoint.folder import open_checkpoint
+from mistral7b.checkpoint.load import load_weights
+from mistral7b.errors import DataError, MismatchError, RecipeError
+from mistral7b.model.lora import put_adapter
+from mistral7b.train.finetune import finetune
+from mistral7b.train.finetune_recipe import Examples, Finetune, FinetuneData, FinetuneOptimizer, FinetuneSchedule, Lora
+from mistral7b.train.recipe import Evaluate, Keep
+from tests.train import made, processes
+
+ANSWERS = {"red": "a rose", "blue": "the sky", "green": "the grass", "white": "snow"}
+QUESTION = "What is {}?"
+
+
+def examples(folder: Path) -> tuple[Path, Path]:
+    """Questions of a kind with short answers: 64 to train on, 8 held out."""
+    files = folder / "train.jsonl", folder / "held-out.jsonl"
+    for path, count in zip(files, (16, 2), strict=True):
+        with path.open("w") as file:
+            for _ in range(count):
+                for colour, thing in ANSWERS.items():
+                    said = [{"role": "user", "content": QUESTION.format(colour)}, {"role": "assistant", "content": thing}]
+                    file.write(json.dumps({"messages": said}) + "\n")
+    return files
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
+    """A small model folder."""
+    run = tmp_path_factory.mktemp("base") / "run"
+    made.pretrain(made.recipe(run, shards))
+    return run / "model"
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return examples(tmp_path_factory.mktemp("examples"))
+
+
+def recipe(run: Path, base: Path, files: tuple[Path, Path], **changes: Any) -> Finetune:
+    """Steps of 4 rows of at most 64 tokens, in fp32, with dropout."""
+    given = Finetune(
+        run=run, model=str(base), data=FinetuneData(train=(Examples(path=files[0], epochs=6.0),), held_out=files[1:], length=64),
+        lora=Lora(rank=8, alpha=16.0, dropout=0.1), batch_rows=4, micro_batch_rows=2, precision="fp32",
+        optimizer=FinetuneOptimizer(rate=2e-2), schedule=FinetuneSchedule(warmup=2), keep=Keep(every=5),
+        evaluate=Evaluate(every=10, tokens=4 * 64, prompts=(QUESTION.format("red"),), sample_tokens=8), hang_seconds=60.0,
+    )  # fmt: skip
+    return replace(given, **changes)
+
+
+def run_here(given: Finetune, until: int | None = None) -> made.Silent:
+    """The run in this process on one thread, as the tests' ranks compute; what it told."""
+    watcher, threads = made.Silent(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        finetune(given, watcher, until=until)
+    finally:
+        torch.set_num_threads(threads)
+    return watcher
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, base: Path, files: tuple[Path, Path]) -> tuple[Path, made.Silent]:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    return run, run_here(recipe(run, base, files))
+
+
+def _adapter(run: Path, base: Path) -> dict[str, torch.Tensor]:
+    return dict(read_adapter(run / "adapter", open_checkpoint(base).config).weights)
+
+
+def _adapted(run: Path, base: Path) -> mistral7b.LLM:
+    """The base with the adapter that a run left."""
+    llm = mistral7b.LLM(base, dtype="float32", kernels="torch")
+    adapter = read_adapter(run / "adapter", llm.model.config)
+    put_adapter(llm.model, adapter.weights, adapter.scales)
+    return llm
+
+
+def test_it_learns_to_answer_and_to_stop(whole: tuple[Path, made.Silent], base: Path) -> None:
+    run, watcher = whole
+    losses = [line["loss"] for line in watcher.lines]
+    assert losses[-1] < losses[0] / 4
+    assert watcher.evaluations[-1][1]["held-out.jsonl"] < 0.5
+    assert watcher.evaluations[-1][2] == {QUESTION.format("red"): "a rose"}
+    for colour, thing in ANSWERS.items():
+        (answer,) = _adapted(run, base).chat(
+            [{"role": "user", "content": QUESTION.format(colour)}], mistral7b.SamplingParams(temperature=0, max_tokens=20)
+        )
+        assert answer.outputs[0].text == thing
+        assert answer.outputs[0].finish_reason == "stop"
+    facts = json.loads((run / "adapter" / "mistral7b.json").read_text())["training"]
+    assert facts["steps"] == len(losses)
+    assert facts["held_out_loss"]["held-out.jsonl"] < 0.5
+
+
+@pytest.mark.parametrize("stops", [[1], [5, 12]])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, base: Path, files: tuple[Path, Path], whole: tuple[Path, made.Silent], stops: list[int]
+) -> None:
+    for stop in [*stops, None]:
+        run_here(recipe(tmp_path / "run", base, files), until=stop)
+    assert processes.curve(tmp_path / "run") == processes.curve(whole[0])
+    ours, theirs = _adapter(tmp_path / "run", base), _adapter(whole[0], base)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("name", ["adamw8bit", "paged_adamw8bit"])
+def test_moments_of_eight_bits_learn_and_resume(tmp_path: Path, base: Path, files: tuple[Path, Path], name: Any) -> None:
+    given = recipe(tmp_path / "run", base, files, optimizer=FinetuneOptimizer(name=name, rate=2e-2))
+    lines = run_here(replace(given, run=tmp_path / "whole"), until=12).lines
+    run_here(given, until=5)
+    run_here(given, until=12)
+    assert processes.curve(tmp_path / "run") == processes.curve(tmp_path / "whole")
+    assert lines[-1]["loss"] < lines[0]["loss"] - 1
+
+
+@pytest.mark.parametrize("quantize", ["int4", "int8", "nf4"])
+def test_an_adapter_beside_packed_weights_learns(tmp_path: Path, base: Path, files: tuple[Path, Path], quantize: Any) -> None:
+    lines = run_here(recipe(tmp_path / "run", base, files, quantize=quantize), until=12).lines
+    assert lines[-1]["loss"] < lines[0]["loss"] - 1
+
+
+def test_all_weights_are_trained_and_leave_a_model(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:
+    given = recipe(
+        tmp_path / "run", base, files, method="full", lora=Lora(), optimizer=FinetuneOptimizer(rate=5e-3),
+    )  # fmt: skip
+    run_here(given, until=7)
+    lines = run_here(given).lines
+    assert lines[-1]["loss"] < 1
+    before, after = load_weights(open_checkpoint(base)), load_weights(open_checkpoint(tmp_path / "run" / "model"))
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    (answer,) = mistral7b.LLM(tmp_path / "run" / "model").chat(
+        [{"role": "user", "content": QUESTION.format("blue")}], mistral7b.SamplingParams(temperature=0, max_tokens=20)
+    )
+    assert (answer.outputs[0].text, answer.outputs[0].finish_reason) == ("the sky", "stop")
+
+
+def test_an_adapter_can_be_gone_on_with(
+    tmp_path: Path, base: Path, files: tuple[Path, Path], whole: tuple[Path, made.Silent]
+) -> None:
+    lora = Lora(rank=8, alpha=16.0, adapter=whole[0] / "adapter")
+    first = run_here(recipe(tmp_path / "run", base, files, lora=lora), until=1).lines[0]
+    assert first["loss"] < 0.5
+
+
+def test_a_run_goes_on_only_as_it_began(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:
+    given = recipe(tmp_path / "run", base, files)
+    run_here(given, until=1)
+    with pytest.raises(MismatchError, match="begun with lora "):
+        run_here(replace(given, lora=Lora(rank=4)))
+    with pytest.raises(MismatchError, match="other examples"):
+        run_here(replace(given, data=replace(given.data, seed=2)))
+    assert "optimizer is not as it was" in " ".join(
+        run_here(replace(given, optimizer=FinetuneOptimizer(rate=1e-3)), until=2).notes
+    )  # fmt: skip
+
+
+def test_a_faulty_example_is_named_by_file_and_line(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(files[0].read_text() + '{"messages": [{"role": "user", "content": "a"}]}\n')
+    given = recipe(tmp_path / "run", base, (bad, files[1]))
+    with pytest.raises(DataError, match=r"bad\.jsonl, line 65: "):
+        run_here(given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "full"}, "lora and quantize are for method: lora"),
+        ({"method": "full", "lora": Lora(), "objective": "dpo"}, "objective: dpo needs method: lora"),
+        ({"optimizer": FinetuneOptimizer(name="muon")}, "muon is for whole matrices"),
+        ({"batch_rows": 0}, "above 0"),
+    ],
+)
+def test_recipes_that_make_no_run(
+    tmp_path: Path, base: Path, files: tuple[Path, Path], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        recipe(tmp_path, base, files, **changes)
+
+
+def test_too_few_examples_for_a_step(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:
+    with pytest.raises(RecipeError, match="lower batch_rows"):
+        run_here(recipe(tmp_path / "run", base, files, batch_rows=1000))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_two_ranks_equal_one(tmp_path: Path, base: Path, files: tuple[Path, Path], method: Any) -> None:
+    """Without dropout, whose numbers are each rank's own."""
+    lora = Lora(rank=8, alpha=16.0) if method == "lora" else Lora()
+    given = recipe(tmp_path / "one", base, files, method=method, lora=lora, optimizer=FinetuneOptimizer(rate=2e-3))
+    run_here(given, until=8)
+    processes.run(replace(given, run=tmp_path / "two"), 2, "--until", 8)
+    loss, norm = processes.apart(tmp_path / "two", tmp_path / "one")
+    assert loss < 1e-5
+    assert norm < 1e-4
