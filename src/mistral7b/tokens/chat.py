@@ -110,13 +110,13 @@ def encode(
     notes: list[str],
 ) -> Rendered:
     """The prompt of turns `in_order` and `fitted`, by mistral-common's `encoder` of that generation."""
-    last = turns[-1]
-    if last.prefix and version != "v1" and last.content.endswith(" "):
-        notes.append(f"left out the spaces at the end of message {last.number}, as the template does")
     from mistral_common.protocol.instruct.messages import ChatMessage
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
     from mistral_common.protocol.instruct.tool_calls import Tool
 
+    last = turns[-1]
+    if last.prefix and version != "v1" and last.content.endswith(" "):
+        notes.append(f"left out the spaces at the end of message {last.number}, as the template does")
     with refusals(version):
         request = ChatCompletionRequest[ChatMessage](
             model="mistral-7b",  # its strict mode asks for a name

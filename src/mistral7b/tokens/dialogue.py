@@ -52,7 +52,8 @@ def samples_of(
     rendering changed goes to `notes`. Raises ChatError, one line, for what no template can hold or nobody could be served.
     """
     assert trained is None or len(trained) == len(messages), "one mark a message"
-    turns = read_messages(messages, [])
+    as_read: list[str] = []
+    turns = read_messages(messages, as_read)
     offered = read_tools(tools or ())
     _check_replies(turns)
     encoder = _Encoder(tokenizer)
@@ -62,7 +63,6 @@ def samples_of(
         if turn.role != "assistant" or not (trained is None or trained[place]):
             continue
         changes.clear()
-        read_messages(messages[: place + 1], changes)
         prompt, reply = _prompt_and_reply(tokenizer, encoder, turns[:place], turn, offered, changes)
         done = len(samples[-1].ids) if samples else 0
         if not samples or prompt[:done] != samples[-1].ids:
@@ -73,7 +73,7 @@ def samples_of(
         ids += prompt[done:] + reply
         marks += [False] * (begin - done) + [True] * (len(ids) - begin)
     if notes is not None:
-        notes += changes  # those of the last reply: its prompt holds the prompts before it
+        notes += as_read + changes  # of the last reply: its prompt holds the prompts before it
     return samples
 
 

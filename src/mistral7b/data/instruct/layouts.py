@@ -81,7 +81,7 @@ def read_record(record: Record, services: Services) -> Iterator[Found]:
         yield Found(record.place, None, f"of no known layout, with the keys {listed}; give messages, or a text")
         return
     try:
-        said = layout.read(with_tools(record.value, services))
+        said = layout.read(with_tools(record.value, services) if "services" in layout.keys else record.value)
     except DataError as error:
         yield Found(record.place, None, str(error))
         return
@@ -105,7 +105,7 @@ def read_services(path: Path) -> Services:
 
 def with_tools(record: Object, services: Services) -> Object:
     """`record` with the tools of the services it names, unless it has tools of its own."""
-    named = record.get("services") if "messages" in record or "interactions" in record else None
+    named = record.get("services")
     if not named or record.get("tools") or record.get("available_tools"):
         return record
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):

@@ -40,12 +40,13 @@ def trees(rows: Iterable[Record]) -> Iterator[Record]:
     rows = list(rows)
     nodes = {row.value["message_id"]: {**row.value, "replies": []} for row in rows}
     for row in rows:
+        if row.value["parent_id"] in nodes:
+            nodes[row.value["parent_id"]]["replies"].append(nodes[row.value["message_id"]])
+    for row in rows:
         parent = row.value["parent_id"]
         if parent is None:
             yield Record(row.place, {"message_tree_id": None, "prompt": nodes[row.value["message_id"]]})
-        elif parent in nodes:
-            nodes[parent]["replies"].append(nodes[row.value["message_id"]])
-        else:
+        elif parent not in nodes:
             yield Record(row.place, {}, f"the message it answers, {parent!r}, is not in this file")
 
 
