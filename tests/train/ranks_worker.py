@@ -1,5 +1,5 @@
-"""One rank of a run, as `mistral7b pretrain` or finetune is one, which can be told to hang or to fail, once, when it is to take the rows of
-a step: python ranks_worker.py [--hang RANK STEP | --fail RANK STEP] VERB ARGS"""
+"""One rank of a run, as `mistral7b pretrain` or `finetune` is one, which can be told to hang or to fail, once, when it is to
+take the rows of a step: python ranks_worker.py [--hang RANK STEP | --fail RANK STEP] VERB ARGS"""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def _torchrun(recipe: Pretrain, log: Path, *args: str) -> Iterator[subprocess.Po
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(processes.free_port()), *args]
     with log.open("wb") as file:
         agent = subprocess.Popen(
-            [sys.executable, *command, processes.WORKER, processes.write(recipe)],
+            [sys.executable, *command, processes.WORKER, "pretrain", processes.write(recipe)],
             env=processes.ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
         )  # fmt: skip
     try:

@@ -42,7 +42,7 @@ class Hosts:
         for rank, name in enumerate(self.names):
             torchrun = [
                 sys.executable, "-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1, "--node-rank", rank,
-                "--master-addr", f"{NETWORK}.1", "--master-port", port, processes.WORKER, path, *args,
+                "--master-addr", f"{NETWORK}.1", "--master-port", port, processes.WORKER, "pretrain", path, *args,
             ]  # fmt: skip
             named = ["unshare", "--uts", "sh", "-c", f'hostname host-{rank}; exec "$@"', "sh", *map(str, torchrun)]
             self.logs.append(recipe.run.with_name(f"{recipe.run.name}.host-{rank}.log"))

@@ -15,7 +15,7 @@ import re
 import shutil
 import socket
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,15 +91,21 @@ class Checkpoints:
         names = ((path, _NAME.fullmatch(path.name)) for path in self.folder.glob("step-*"))
         return sorted((int(name[1]) for path, name in names if name and (path / FACTS).is_file()), reverse=True)
 
-    def load_newest(self, model: nn.Module, optims: Sequence[torch.optim.Optimizer]) -> dict[str, Any] | None:
+    def load_newest(
+        self, model: nn.Module, optims: Sequence[torch.optim.Optimizer], check: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any] | None:
         """Puts the newest checkpoint whose files are as they were written in place, and returns its facts; None if there is
-        none. Warns of each that is not; raises CheckpointError if there are some and none is sound."""
+        none. `check` is given the facts first, and may raise. Warns of each that is not sound; raises CheckpointError if there
+        are some and none is."""
         steps = self.ranks.told(self.steps())
         for step in steps:
             path = self._path(step)
             if (wrong := self.ranks.any_word(self._wrong(path))) is None:
+                facts = _facts(path)
+                if check is not None:
+                    check(facts)
                 self._load(path, model, optims)
-                return _facts(path)
+                return facts
             if self.ranks.first:
                 warnings.warn(f"{path.name} is damaged ({wrong}); going back to one before", stacklevel=2)
         if steps:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from mistral7b.errors import NumericError
@@ -141,8 +142,11 @@ class Run:
 
     def _begin(self) -> Progress:
         self.watchdog.beat("loading")
-        facts = self.checkpoints.load_newest(self.task.trained, self.optims)
-        for line in self.task.begin() if facts is None else self.task.changes(facts):
+        changes: list[str] = []
+        facts = self.checkpoints.load_newest(
+            self.task.trained, self.optims, lambda facts: changes.extend(self.task.changes(facts))
+        )  # fmt: skip
+        for line in self.task.begin() if facts is None else changes:
             self._note(line)
         if facts is None:
             return Progress()
@@ -156,6 +160,8 @@ class Run:
         begun = time.monotonic()
         self.watchdog.beat(f"step {progress.step + 1}: data")
         micro_batches = task.micro_batches(progress.step)
+        # What is left out at random is a function of the step too.
+        torch.manual_seed((self.recipe.seed * 1_000_003 + progress.step) * 65_537 + self.ranks.data_rank)
         set_rates(self.optims, rate := share(recipe.schedule, progress.step, task.steps))
         self.watchdog.beat(f"step {progress.step + 1}: forward and backward")
         try:
