@@ -16,18 +16,19 @@ from torch import Tensor
 from mistral7b.quant.formats import FORMATS, GROUP_INPUTS
 from mistral7b.quant.matrix import PackedMatrix, pack
 
-_LAMBDA = 0.01
+_LAMBDA = 0.1  # as a share of the mean |q_k|^2: less flips more weights, more loses of the change
 
 
 def shifted(packed: PackedMatrix, b: Tensor, a: Tensor, *, weight: float = _LAMBDA) -> PackedMatrix:
-    """`packed` `[N, K]` plus b `[N, r]` times a `[r, K]`, both fp32, with the scales of `packed`. `weight` is lambda."""
+    """`packed` `[N, K]` plus b `[N, r]` times a `[r, K]`, both fp32, with the scales of `packed`. `weight` is lambda, as a share
+    of the mean |q_k|^2."""
     form = FORMATS[packed.format]
     q, groups, channels = packed.codes()
     steps = torch.ones(len(q), 1) if groups is None else groups.float()
     steps = (steps if channels is None else steps * channels[:, None]).T.contiguous()
     inverse = torch.where(steps > 0, 1 / steps, 0.0)
     directions = torch.linalg.qr(a.T)[0]  # [K, r]
-    pulls = _pulls(directions.double(), weight).float()
+    pulls = _pulls(directions.double(), weight * directions.shape[1] / len(directions)).float()
     change, levels = (b @ a).T.contiguous(), q.T.float()  # [K, N]
     made, missed = torch.empty(levels.shape, dtype=torch.int8), torch.zeros(len(q), directions.shape[1])
     for k in range(len(levels)):
