@@ -19,14 +19,13 @@ NAMES: list[FormatName] = list(FORMATS)
 def drawn(format: FormatName, rank: int, strength: float) -> tuple[PackedMatrix, torch.Tensor, torch.Tensor]:
     """A packed matrix of 48 x 384, and the factors of a change of `strength` times its weights' standard deviation."""
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(48, 384, generator=generator)
-    packed = nearest(weight, format) if FORMATS[format].has_channel_scales else pack(format, *scalar.codes(format, 48, 384, 1))
+    packed = nearest(torch.randn(48, 384, generator=generator), format)
     deviation = float(packed.dense(torch.float32).std())
     b, a = torch.randn(48, rank, generator=generator), torch.randn(rank, 384, generator=generator)
     return packed, b * strength * deviation * rank**-0.5, a
 
 
-@pytest.mark.parametrize("format", NAMES)
+@pytest.mark.parametrize("format", ["int4", "int5", "int8"])
 @pytest.mark.parametrize("strength", [0.003, 0.03])
 def test_the_change_is_there_in_the_directions_that_read_it(format: FormatName, strength: float) -> None:
     packed, b, a = drawn(format, 4, strength)

@@ -29,14 +29,14 @@ def shifted(packed: PackedMatrix, b: Tensor, a: Tensor, *, weight: float = _LAMB
     inverse = torch.where(steps > 0, 1 / steps, 0.0)
     directions = torch.linalg.qr(a.T)[0]  # [K, r]
     pulls = _pulls(directions.double(), weight * directions.shape[1] / len(directions)).float()
-    change, levels = (b @ a).T.contiguous(), q.T.float()  # [K, N]
-    made, missed = torch.empty(levels.shape, dtype=torch.int8), torch.zeros(len(q), directions.shape[1])
+    change, levels = (b @ a).T.contiguous(), q.T.contiguous()  # [K, N]
+    made, missed = torch.empty_like(levels), torch.zeros(directions.shape[1], len(q))
     for k in range(len(levels)):
         group = k // GROUP_INPUTS if len(steps) > 1 else 0
-        wanted = change[k] - missed @ pulls[k]
-        moved = (levels[k] + wanted * inverse[group]).round_().clamp_(form.low, form.high)
+        wanted = torch.mv(missed.T, pulls[k]).neg_().add_(change[k])
+        moved = wanted.mul_(inverse[group]).add_(levels[k]).round_().clamp_(form.low, form.high)
         made[k] = moved
-        missed.addr_((moved - levels[k]) * steps[group] - change[k], directions[k])
+        missed.addr_(directions[k], (moved - levels[k]).mul_(steps[group]).sub_(change[k]))
     return pack(packed.format, made.T.contiguous(), groups, channels)
 
 
