@@ -83,7 +83,8 @@ def load_checkpoint(
     """`load`, for a checkpoint that is open, in a type and on a device that are settled; `packed` leaves matrices so."""
     tokenizer = Tokenizer.load(checkpoint.tokenizer, tokenizer_version) if checkpoint.tokenizer else None
     vocabulary = tokenizer.vocab_size if tokenizer else None
-    notes = pairing.check(checkpoint.config, tokenizer_vocab=vocabulary, variant=variant, force=force)
+    config, before = checkpoint.config, checkpoint.extended_from
+    notes = pairing.check(config, tokenizer_vocab=vocabulary, variant=variant, extended_from=before, force=force)
     network = _network(checkpoint, dtype, device, choose(kernels, dtype, device), progress, packed=packed)
     return Loaded(network, tokenizer, replace(checkpoint, notes=checkpoint.notes + notes))
 

@@ -11,10 +11,11 @@ from mistral7b.checkpoint.write import write_json
 
 _POSITIONS = 32_768  # what every published model is configured for (FACTS 3.1)
 # What makes a model folder a model to its user, beside weights and configs.
-_COMPANIONS = (
+_TOKENIZER = (
     "tokenizer.model*", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "generation_config.json", OWN, "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*",
+    "chat_template.jinja",
 )  # fmt: skip
+_OTHERS = ("generation_config.json", OWN, "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*")
 
 
 def positions_of(checkpoint: Checkpoint) -> int:
@@ -23,18 +24,24 @@ def positions_of(checkpoint: Checkpoint) -> int:
 
 
 def write_companions(made: Path, checkpoint: Checkpoint, **own: object) -> None:
-    """Copies them from `checkpoint` into the folder `made`; `own` are facts to add to mistral7b.json. Raises OSError."""
-    if checkpoint.path.is_dir():
-        for pattern in _COMPANIONS:
-            for path in checkpoint.path.glob(pattern):
+    """Copies them from `checkpoint` into the folder `made`; `own` are facts to add to mistral7b.json. Raises OSError.
+
+    A tokenizer that is not the folder's own goes in place of all that the folder has about tokens.
+    """
+    folder, tokenizer = checkpoint.path, checkpoint.tokenizer
+    replaced = tokenizer is not None and tokenizer.parent != folder
+    if folder.is_dir():
+        for pattern in _OTHERS if replaced else _TOKENIZER + _OTHERS:
+            for path in folder.glob(pattern):
                 if path.is_file():
                     shutil.copyfile(path, made / path.name)
-    elif checkpoint.tokenizer is not None:
+    if tokenizer is not None and replaced:
         # Whatever its file was called, the folder's loader looks for these names: tokenizer.model.v1, .v3.
-        shutil.copyfile(checkpoint.tokenizer, made / f"tokenizer.model{checkpoint.tokenizer.suffix}")
+        shutil.copyfile(tokenizer, made / f"tokenizer.model{tokenizer.suffix}")
     contexts = {"trained_context": checkpoint.trained_context, "max_positions": checkpoint.max_positions}
     held = read_object(made / OWN) if (made / OWN).exists() else {}
     # An own model's contexts: no other file of the target holds them (params.json has no place).
-    facts = {} if checkpoint.variant is not None else {name: value for name, value in contexts.items() if value is not None}
+    facts: dict[str, object] = {} if checkpoint.extended_from is None else {"extended_from": checkpoint.extended_from}
+    facts |= {} if checkpoint.variant is not None else {name: value for name, value in contexts.items() if value is not None}
     if (together := facts | held | own) != held:
         write_json(made / OWN, together)

@@ -19,13 +19,15 @@ _MOST_TOKENS = 2**31 - 1
 @dataclass(frozen=True, kw_only=True)
 class ReadConfigs:
     """What the JSON files say. Contexts in tokens; `hub_name` is the name config.json says the model was saved under,
-    `eos_ids` the tokens that end a reply: those of config.json (2 where it names none), then those of generation_config.json.
+    `eos_ids` the tokens that end a reply: those of config.json (2 where it names none), then those of generation_config.json;
+    `extended_from` the vocabulary before it was extended.
     """
 
     config: ModelConfig
     max_positions: int | None
     trained_context: int | None
     hub_name: str | None
+    extended_from: int | None = None
     eos_ids: tuple[int, ...] = DEFAULT_EOS
     notes: list[str] = field(default_factory=list)
 
@@ -53,6 +55,7 @@ def read_configs(folder: Path, *, first: str, force: bool) -> ReadConfigs:
         max_positions=_tokens(hf, "max_position_embeddings", HF) or _tokens(own, "max_positions", OWN),
         trained_context=_tokens(own, "trained_context", OWN),
         hub_name=name if isinstance(name, str) and name else None,
+        extended_from=_tokens(own, "extended_from", OWN),
         eos_ids=tuple(dict.fromkeys(eos)),
         notes=notes,
     )

@@ -24,7 +24,7 @@ Target = Literal["hf", "consolidated", "gguf"]
 Dtype = Literal["keep", "bf16", "f16", "f32"]
 Progress = Callable[[int, int], None]  # (bytes written, bytes in all)
 
-_DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 HEADERS = 16 << 20  # bytes beside the tensors: headers, configs, a tokenizer twice over
 
 
@@ -89,7 +89,7 @@ def check_request(source_path: Path, target: Path, to: str, dtype: str) -> None:
 def _rows(source: TensorSource, config: ModelConfig, to: Target, dtype: Dtype) -> list[Row]:
     rows = []
     for name, shape in expected_shapes(config).items():
-        wanted = _DTYPES.get(dtype, source.dtype(name))
+        wanted = DTYPES.get(dtype, source.dtype(name))
         if to == "gguf" and len(shape) == 1:
             wanted = torch.float32
         heads = heads_permuted(name, config) if to == "hf" else None

@@ -29,7 +29,8 @@ class Checkpoint:
 
     `variant` is the published model its architecture is that of (None: an own model), picked from `candidates` by what
     names say. `max_positions` is the configured context, `trained_context` the length it was trained at, both in tokens.
-    `eos_ids` are the tokens that end a reply; ConfigError for one that the vocabulary does not have.
+    `eos_ids` are the tokens that end a reply; ConfigError for one that the vocabulary does not have. `extended_from` is the
+    vocabulary it had before it was extended (see `vocabulary`).
     `notes` tell in one line each what was read and what was chosen.
     """
 
@@ -41,6 +42,7 @@ class Checkpoint:
     max_positions: int | None
     trained_context: int | None
     eos_ids: tuple[int, ...] = DEFAULT_EOS
+    extended_from: int | None = None
     candidates: list[Variant] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -96,7 +98,7 @@ def _open_folder(folder: Path, *, force: bool) -> Checkpoint:
     with _source(folder, kind, config, mapped=True) as source:
         shape = source.shape(_EMBEDDINGS) if _EMBEDDINGS in source.names() else ()
     rows = shape[0] if len(shape) == 2 else None
-    notes += read.notes + pairing.check(config, embedding_rows=rows, force=force)
+    notes += read.notes + pairing.check(config, embedding_rows=rows, extended_from=read.extended_from, force=force)
     if rows is not None:
         config = replace(config, vocab_size=rows)
     if kind == "quantized":
@@ -113,6 +115,7 @@ def _open_folder(folder: Path, *, force: bool) -> Checkpoint:
         max_positions=read.max_positions or (variant.max_positions if variant else None),
         trained_context=read.trained_context or (variant.trained_context if variant else None),
         eos_ids=read.eos_ids,
+        extended_from=read.extended_from,
         notes=[*notes, _variant_note(variant, candidates)],
     )
 

@@ -63,7 +63,7 @@ class MergedSource(ClosesItself):
 
     def get(self, name: str) -> torch.Tensor:
         weight, place = self._source.get(name), name.removesuffix(".weight")
-        return weight.float().addmm_(*self._adapter.factors(place)) if place in self._adapter.scales else weight
+        return torch.addmm(weight.float(), *self._adapter.factors(place)) if place in self._adapter.scales else weight
 
     def packed_format(self, name: str) -> PackedFormat | None:
         return self._source.packed_format(name)

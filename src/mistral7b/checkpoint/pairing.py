@@ -14,7 +14,7 @@ _PUBLISHED = {name: VARIANTS[name].config for name in ("v0.1", "v0.2", "v0.3")}
 
 
 # Fine-tunes add a handful of ids, or round the rows up to a multiple of 64; v1 and v3 lie 768 apart.
-_ADDED_IDS = 64
+_ADDED_IDS, _CONTROL = 64, 768
 
 
 def check(
@@ -23,6 +23,7 @@ def check(
     embedding_rows: int | None = None,
     tokenizer_vocab: int | None = None,
     variant: str | None = None,
+    extended_from: int | None = None,
     force: bool = False,
 ) -> list[str]:
     """Raises MismatchError (one line) for the first contradiction; with `force` they come back as notes, one line each.
@@ -30,7 +31,8 @@ def check(
     A few rows more than the tokenizer has ids are no contradiction but a note: fine-tunes add tokens of their own.
 
     `embedding_rows` are the rows of tok_embeddings.weight, `tokenizer_vocab` the ids the tokenizer knows, `variant` the name
-    the user gave. What is not given is not checked.
+    the user gave, `extended_from` the vocabulary the model had before v3's control tokens came in. What is not given is not
+    checked.
     """
     found: list[str] = []
     notes: list[str] = []
@@ -46,6 +48,8 @@ def check(
             )
     if variant is not None:
         found += _against_variant(config, variant)
+    if extended_from is not None and config.vocab_size == extended_from + _CONTROL:
+        config = replace(config, vocab_size=extended_from)
     if near := near_misses(config):
         found.append(f"no published Mistral 7B has this config: it is {', '.join(near)}")
     return notes + settle(found, force=force)

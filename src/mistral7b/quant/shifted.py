@@ -16,26 +16,27 @@ from torch import Tensor
 from mistral7b.quant.formats import FORMATS, GROUP_INPUTS
 from mistral7b.quant.matrix import PackedMatrix, pack
 
-_LAMBDA = 0.01
+_LAMBDA = 0.1  # as a share of the mean |q_k|^2: less flips more weights, more loses of the change
 
 
 def shifted(packed: PackedMatrix, b: Tensor, a: Tensor, *, weight: float = _LAMBDA) -> PackedMatrix:
-    """`packed` `[N, K]` plus b `[N, r]` times a `[r, K]`, both fp32, with the scales of `packed`. `weight` is lambda."""
+    """`packed` `[N, K]` plus b `[N, r]` times a `[r, K]`, both fp32, with the scales of `packed`. `weight` is lambda, as a share
+    of the mean |q_k|^2."""
     form = FORMATS[packed.format]
     q, groups, channels = packed.codes()
     steps = torch.ones(len(q), 1) if groups is None else groups.float()
     steps = (steps if channels is None else steps * channels[:, None]).T.contiguous()
     inverse = torch.where(steps > 0, 1 / steps, 0.0)
     directions = torch.linalg.qr(a.T)[0]  # [K, r]
-    pulls = _pulls(directions.double(), weight).float()
-    change, levels = (b @ a).T.contiguous(), q.T.float()  # [K, N]
-    made, missed = torch.empty(levels.shape, dtype=torch.int8), torch.zeros(len(q), directions.shape[1])
+    pulls = _pulls(directions.double(), weight * directions.shape[1] / len(directions)).float()
+    change, levels = (b @ a).T.contiguous(), q.T.contiguous()  # [K, N]
+    made, missed = torch.empty_like(levels), torch.zeros(directions.shape[1], len(q))
     for k in range(len(levels)):
         group = k // GROUP_INPUTS if len(steps) > 1 else 0
-        wanted = change[k] - missed @ pulls[k]
-        moved = (levels[k] + wanted * inverse[group]).round_().clamp_(form.low, form.high)
+        wanted = torch.mv(missed.T, pulls[k]).neg_().add_(change[k])
+        moved = wanted.mul_(inverse[group]).add_(levels[k]).round_().clamp_(form.low, form.high)
         made[k] = moved
-        missed.addr_((moved - levels[k]) * steps[group] - change[k], directions[k])
+        missed.addr_(directions[k], (moved - levels[k]).mul_(steps[group]).sub_(change[k]))
     return pack(packed.format, made.T.contiguous(), groups, channels)
 
 
