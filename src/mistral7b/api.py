@@ -33,6 +33,7 @@ from mistral7b.loading import (
     pick_device,
     pick_dtype,
     pick_kv_dtype,
+    put_adapters,
     stays_packed,
 )
 from mistral7b.model.batch import Span, TokenBatch
@@ -69,8 +70,9 @@ class LLM:
     `max_num_batched_tokens` of all. Keys and values are cached as `kv_dtype`: "auto" as the model computes, "bfloat16", or
     "int8", half as large, with a scale for each token and head. Prompts that begin alike share that part's cache unless
     `enable_prefix_caching` is off. With `speculative`, up to `num_speculative_tokens` that stood there before, or that
-    `draft_model`, a smaller model of the same vocabulary, proposes, are tried at once: the answer is the same, sooner. Other
-    arguments are those of `load`.
+    `draft_model`, a smaller model of the same vocabulary, proposes, are tried at once: the answer is the same, sooner.
+    `adapters` are LoRA folders by name; a call names the one its answer goes through, and without a name it is the model alone.
+    Requests of all adapters share one batch. Other arguments are those of `load`.
     Raises MemoryFitError, before any weight is read, if the model will not fit.
     """
 
@@ -90,6 +92,7 @@ class LLM:
         speculative: bool = True,
         num_speculative_tokens: int = DEFAULT_DRAFT,
         draft_model: str | Path | None = None,
+        adapters: Mapping[str, str | Path] | None = None,
         variant: str | None = None,
         tokenizer_version: TokenizerVersion | None = None,
         force: bool = False,
@@ -115,6 +118,7 @@ class LLM:
             force=force, progress=progress,
         )  # fmt: skip
         self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint
+        self.adapters = put_adapters(self.model, adapters or {})
         self.engine = Engine(
             self.model,
             make_pool(self.model, max_num_seqs, chunk, self.max_model_len, room, cached),
@@ -140,6 +144,8 @@ class LLM:
         self,
         prompts: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        adapter: str | None = None,
     ) -> list[RequestOutput]:
         """Complete one prompt or many, as text or as ids; one output a prompt, in their order.
 
@@ -151,13 +157,15 @@ class LLM:
         each = list(params) if isinstance(params, list | tuple) else [_one(params)] * len(several)
         if len(each) != len(several):
             raise RequestError(f"{len(several)} prompts but {len(each)} SamplingParams; give one for all or one for each")
-        groups = [self._completions(prompt, one) for prompt, one in zip(several, each, strict=True)]
+        groups = [self._completions(prompt, one, adapter) for prompt, one in zip(several, each, strict=True)]
         self._run(groups)
         return [gather(group) for group in groups]
 
-    def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Generator[Delta]:
+    def stream(
+        self, prompt: str | Sequence[int], params: SamplingParams | None = None, *, adapter: str | None = None
+    ) -> Generator[Delta]:
         """Like `generate` for one prompt, a Delta a token; joined, their texts are `generate`'s text."""
-        return self._stream(self._completions(prompt, _single(params)))
+        return self._stream(self._completions(prompt, _single(params), adapter))
 
     def chat(
         self,
@@ -166,6 +174,7 @@ class LLM:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         safe_prompt: bool = False,
+        adapter: str | None = None,
     ) -> list[RequestOutput]:
         """Answer one conversation or many, of OpenAI-shaped messages; one output each.
 
@@ -176,7 +185,7 @@ class LLM:
             raise ChatError(f"messages must be a list of messages, not a {type(messages).__name__}")
         single = len(messages) == 0 or isinstance(messages[0], Mapping)
         conversations: Sequence[Any] = [messages] if single else messages
-        groups = [self._replies(turns, _one(params), tools, safe_prompt) for turns in conversations]
+        groups = [self._replies(turns, _one(params), tools, safe_prompt, adapter) for turns in conversations]
         self._run(groups)
         return [self._with_calls(gather(group)) for group in groups]
 
@@ -187,13 +196,14 @@ class LLM:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         safe_prompt: bool = False,
+        adapter: str | None = None,
     ) -> Generator[Delta]:
         """Like `chat` for one conversation, a Delta a token. Text streams as it comes, that of a tool call too; the last
         delta's output has the calls parsed."""
-        return self.stream_prepared(self._replies(messages, _single(params), tools, safe_prompt))
+        return self.stream_prepared(self._replies(messages, _single(params), tools, safe_prompt, adapter))
 
     @torch.inference_mode()
-    def logits(self, ids: Sequence[int]) -> Tensor:
+    def logits(self, ids: Sequence[int], *, adapter: str | None = None) -> Tensor:
         """fp32 logits `[n, vocab]` of `ids`, each row the same bits that generation sees. Raises RequestError."""
         ids = checked_ids(ids, self.model.config.vocab_size)
         check_room(len(ids), self.max_model_len, answer=False)
@@ -205,7 +215,8 @@ class LLM:
             for start in range(0, len(ids), chunk):
                 end = min(start + chunk, len(ids))
                 ring.extend(end)
-                rows.append(self.model(TokenBatch.pack([Span(ids[start:end], start, ring.table, "all")]), pool))
+                span = Span(ids[start:end], start, ring.table, "all", self._route(adapter)[0])
+                rows.append(self.model(TokenBatch.pack([span]), pool))
                 ring.retire(end)
         return torch.cat(rows)
 
@@ -220,6 +231,7 @@ class LLM:
         calls_marker: int | None = None,
         priority: int = 0,
         notes: Sequence[str] = (),
+        adapter: str | None = None,
     ) -> list[Completion]:
         """`params.n` completions of a prompt, not yet queued. Raises RequestError for what the model cannot run.
 
@@ -239,6 +251,7 @@ class LLM:
                 leader=made[0].request if made and self.engine.prefix_caching else None,
                 constraint=constraint() if constraint is not None else None,
             )  # fmt: skip
+            request.adapter, request.salt = self._route(adapter)
             made.append(
                 Completion(
                     request, self.tokenizer, index=choice, prompt=prompt, context_ids=context_ids, notes=notes,
@@ -252,26 +265,35 @@ class LLM:
         for delta in self._stream(completions):
             yield Delta(delta.text, self._with_calls(delta.output)) if delta.finished else delta
 
-    def embed_request(self, ids: Sequence[int]) -> Request:
+    def embed_request(self, ids: Sequence[int], *, adapter: str | None = None) -> Request:
         """A request for the sum of the final normed states of `ids`, in `pooled` when it has ended. Raises RequestError."""
         ids = checked_ids(ids, self.model.config.vocab_size)
         check_room(len(ids), self.max_model_len, answer=False)
         request = Request.make(ids, SamplingParams(temperature=0, max_tokens=0), self.max_model_len, ())
+        request.adapter, request.salt = self._route(adapter)
         request.pooled = torch.zeros(self.model.config.dim, dtype=torch.float64, device=self.model.device)
         return request
+
+    def _route(self, adapter: str | None) -> tuple[int | None, bytes]:
+        """(The adapter's number as requests know it, the salt of its cached prefixes). Raises RequestError for an unknown one."""
+        if adapter is None:
+            return (-1 if self.adapters else None), b""
+        if adapter not in self.adapters:
+            raise RequestError(f"there is no adapter {adapter!r} here; known are {', '.join(self.adapters) or 'none'}")
+        return self.adapters[adapter], f"adapter {self.adapters[adapter]}".encode()
 
     def _begins(self, context_ids: Sequence[int]) -> bool:
         """Whether what follows `context_ids` is a text of its own, whose first space is none (see Detokenizer)."""
         return not context_ids or self._tokenizer_for("structured output").is_control(context_ids[-1])
 
-    def _completions(self, prompt: str | Sequence[int], params: SamplingParams) -> list[Completion]:
+    def _completions(self, prompt: str | Sequence[int], params: SamplingParams, adapter: str | None) -> list[Completion]:
         if not isinstance(prompt, str):
             ids = checked_ids(prompt, self.model.config.vocab_size)
-            return self.prepare(ids, params, context_ids=ids)
+            return self.prepare(ids, params, context_ids=ids, adapter=adapter)
         if not prompt:
             raise RequestError("the prompt is empty; give at least one character")
         ids = self._tokenizer_for("a text prompt").encode(prompt, bos=True)
-        return self.prepare(ids, params, prompt=prompt, context_ids=ids)
+        return self.prepare(ids, params, prompt=prompt, context_ids=ids, adapter=adapter)
 
     def _replies(
         self,
@@ -279,10 +301,11 @@ class LLM:
         params: SamplingParams,
         tools: Sequence[Mapping[str, Any]] | None,
         safe_prompt: bool,
+        adapter: str | None,
     ) -> list[Completion]:
         tokenizer = self._tokenizer_for("chat")
         rendered = chat.render(tokenizer, messages, tools, safe_prompt=safe_prompt)
-        return self.prepare(rendered.ids, params, context_ids=rendered.prefix_ids, notes=rendered.notes)
+        return self.prepare(rendered.ids, params, context_ids=rendered.prefix_ids, notes=rendered.notes, adapter=adapter)
 
     def _tokenizer_for(self, use: str) -> Tokenizer:
         if self.tokenizer is None:

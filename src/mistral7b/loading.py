@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from mistral7b.checkpoint import fit, pairing
+from mistral7b.checkpoint.adapters import read_adapter
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
 from mistral7b.checkpoint.load import Progress, load_packed, load_weights, stored_dtype, weights_bytes
 from mistral7b.checkpoint.memory import available_bytes
@@ -18,6 +20,7 @@ from mistral7b.errors import MemoryFitError, RequestError
 from mistral7b.kernels.choice import KernelsName, choose
 from mistral7b.kernels.interface import Kernels
 from mistral7b.model.fused import fuse
+from mistral7b.model.lora import put_adapter
 from mistral7b.model.pages import DEFAULT_PAGE_TOKENS, PagePool, cache_bytes, ring_slots
 from mistral7b.model.transformer import Transformer
 from mistral7b.quant.linear import insert
@@ -102,6 +105,18 @@ def _network(
     network.eval().requires_grad_(False)
     fuse(network)
     return network
+
+
+def put_adapters(model: Transformer, adapters: Mapping[str, str | Path]) -> dict[str, int]:
+    """Puts each named adapter, a folder in PEFT's or mistral-finetune's layout, beside the weights; gives their numbers.
+
+    Raises what `read_adapter` raises.
+    """
+    numbers = {}
+    for name, path in adapters.items():
+        adapter = read_adapter(Path(path), model.config)
+        numbers[name] = put_adapter(model, adapter.weights, adapter.scales)
+    return numbers
 
 
 def stays_packed(dtype: str | torch.dtype, device: torch.device) -> bool:

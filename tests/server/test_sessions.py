@@ -108,8 +108,8 @@ def test_refusals(tmp_path: Path) -> None:
         assert ask(house, messages[:1], session_id="../up").status_code == 400
         twice = ask(house, messages[:1], session_id="n", n=2)
         assert (twice.status_code, twice.json()["error"]["param"]) == (400, "n")
-        assert house.state.sessions is not None
-        with house.state.sessions.hold("busy"):
+        assert house.state.sessions
+        with house.state.sessions[None].hold("busy"):
             busy = ask(house, messages[:1], session_id="busy")
         assert (busy.status_code, busy.json()["error"]["code"]) == (409, "session_busy")
         assert ask(house, messages[:1], session_id="busy", max_tokens=2).status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from mistral7b.cli import options
 from mistral7b.cli.help import examples
 from mistral7b.cli.opening import settle_threads
 from mistral7b.cli.terminal import note, tell
+from mistral7b.errors import RequestError
 
 if TYPE_CHECKING:
     from mistral7b.api import LLM
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "mistral7b serve",
     "mistral7b serve -m v0.3-instruct --host 0.0.0.0 --api-key-file keys.txt",
+    "mistral7b serve -m v0.3 --lora stories=runs/stories/adapter --lora tools=runs/tools/adapter",
     "mistral7b serve --ssl-certfile cert.pem --ssl-keyfile key.pem --offline",
 )
 _ADDRESS, _ACCESS, _LOAD, _DRAFTS = "Address", "Access", "Load", "Drafts"
@@ -39,6 +42,11 @@ def serve(
         list[str] | None,
         typer.Option("--served-model-name", metavar="NAME", help="What clients call the model; may be given several times.",
                      rich_help_panel=_ADDRESS),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", metavar="NAME=FOLDER", help="An adapter, which clients ask for as the model NAME; may be given "
+                     "several times.", rich_help_panel=_LOAD),
     ] = None,
     ssl_certfile: Annotated[
         Path | None, typer.Option("--ssl-certfile", metavar="FILE", help="Serve HTTPS with this certificate (PEM).",
@@ -123,7 +131,8 @@ def serve(
 
     settings = Settings(
         host=host, port=port, api_keys=read_api_keys(api_key or (), api_key_file), allowed_origins=tuple(allowed_origins or ()),
-        served_model_name=tuple(served_model_name or ()), ssl_certfile=ssl_certfile, ssl_keyfile=ssl_keyfile, offline=offline,
+        served_model_name=tuple(served_model_name or ()), lora=_adapters(lora or ()),
+        ssl_certfile=ssl_certfile, ssl_keyfile=ssl_keyfile, offline=offline,
         log_prompts=log_prompts, max_queue=max_queue, request_timeout_s=request_timeout or None, drain_timeout_s=drain_timeout,
         session_dir=session_dir,
         model=ModelOptions(
@@ -133,6 +142,19 @@ def serve(
         ),
     )  # fmt: skip
     run.serve(settings, lambda: load(settings), listening=tell_address, loaded=lambda llm: tell_model(settings, llm))
+
+
+def _adapters(given: Sequence[str]) -> dict[str, Path]:
+    """Folders by name. Raises RequestError for what is no NAME=FOLDER, and for a name given twice."""
+    found: dict[str, Path] = {}
+    for each in given:
+        name, equals, folder = each.partition("=")
+        if not (name and equals and folder):
+            raise RequestError(f"--lora {each} must be NAME=FOLDER")
+        if name in found:
+            raise RequestError(f"--lora {name} is given twice; choose two names")
+        found[name] = Path(folder)
+    return found
 
 
 def load(settings: Settings) -> LLM:
@@ -149,7 +171,7 @@ def load(settings: Settings) -> LLM:
         max_model_len=asked.max_model_len, max_num_seqs=asked.max_num_seqs,
         max_num_batched_tokens=most, enable_prefix_caching=asked.enable_prefix_caching, draft_model=draft,
         speculative=asked.num_speculative_tokens > 0, num_speculative_tokens=max(1, asked.num_speculative_tokens),
-        variant=asked.variant, force=asked.force,
+        adapters=settings.lora, variant=asked.variant, force=asked.force,
     )  # fmt: skip
     settle_threads(llm.checkpoint.config.n_params)
     return llm
@@ -176,6 +198,8 @@ def tell_model(settings: Settings, llm: LLM) -> None:
         f"{settings.model.max_num_seqs} answers at once, {settings.max_queue} waiting"
     )
     tell(f"  {described(llm.model.kernels)}")
+    if llm.adapters:
+        tell(f"  adapters: {', '.join(llm.adapters)}")
     for line in llm.checkpoint.notes:
         tell(f"  {line}")
     tell(f"ready; try: {_curl(settings)}")

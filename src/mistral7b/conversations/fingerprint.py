@@ -15,6 +15,7 @@ from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.checkpoint.write import raw_bytes
 from mistral7b.config import ModelConfig, from_params, said
 from mistral7b.errors import ConfigError
+from mistral7b.model.lora import adapter_weights
 from mistral7b.model.transformer import Transformer
 from mistral7b.tokens.tokenizer import Tokenizer
 
@@ -33,11 +34,13 @@ class Fingerprint:
     name: str = field(default="a model", compare=False)
 
     @classmethod
-    def of(cls, model: Transformer, tokenizer: Tokenizer, kv_dtype: torch.dtype, name: str) -> Fingerprint:
-        """That of a loaded network. Raises OSError if the tokenizer's file has gone."""
+    def of(
+        cls, model: Transformer, tokenizer: Tokenizer, kv_dtype: torch.dtype, name: str, adapter: int | None = None
+    ) -> Fingerprint:
+        """That of a loaded network alone, or with one of its adapters. Raises OSError if the tokenizer's file has gone."""
         return cls(
             config=model.config,
-            weights=weights_digest(model.state_dict()),
+            weights=weights_digest(_weights(model, adapter)),
             tokenizer=f"{tokenizer.version} {sha256_of(tokenizer.path)}",
             kv_dtype=str(kv_dtype).removeprefix("torch."),
             name=name,
@@ -71,6 +74,12 @@ class Fingerprint:
             f"{said(self.name)[1:-1]} ({self.config.n_layers} layers, dim {self.config.dim}, weights {self.weights[:8]}, "
             f"tokenizer {self.tokenizer[:11]}, cache {self.kv_dtype})"
         )
+
+
+def _weights(model: Transformer, adapter: int | None) -> Mapping[str, Tensor]:
+    """The base's tensors under the names they have without adapters, and those of `adapter`."""
+    base = {name.replace(".base.", "."): held for name, held in model.state_dict().items() if ".lora_" not in name}
+    return base if adapter is None else base | adapter_weights(model, adapter)
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

@@ -190,7 +190,8 @@ class Engine:
         request = turn.request
         assert request.ring is not None
         request.ring.extend(turn.end + len(turn.drafts))
-        return Span([*request.ids(turn.start, turn.end), *turn.drafts], turn.start, request.ring.table, "none")
+        ids = [*request.ids(turn.start, turn.end), *turn.drafts]
+        return Span(ids, turn.start, request.ring.table, "none", request.adapter)
 
     def _read_prompt(self, turn: Turn, states: Tensor) -> None:
         """What a request wants of its prompt beside the next token: pooled states, or log-probabilities."""

@@ -24,8 +24,9 @@ class Request:
     """Lengths, not phases: `computed` positions are in the cache, the ids behind them are still to be run.
 
     `max_len` bounds prompt and output together. Of waiting requests the one of the lowest `priority` goes first, and one
-    waits until the prompt of its `leader` is in the cache, where it will find it. `salt` keeps cached prefixes apart that
-    equal ids do not make equal (an adapter, a tenant). `constraint` binds the output to a grammar. `state` is, on arrival,
+    waits until the prompt of its `leader` is in the cache, where it will find it. `adapter` is what it goes through (see
+    `TokenBatch.adapters`), of all requests or of none. `salt` keeps cached prefixes apart that equal ids do not make equal (an
+    adapter, a tenant). `constraint` binds the output to a grammar. `state` is, on arrival,
     the cache of the first ids of the prompt, saved by an earlier request; with `keep_state` it is left there at the end.
     `pooled`, where it is given as fp64 zeros `[dim]`, gathers the sum of the final normed states of the prompt.
 
@@ -40,6 +41,7 @@ class Request:
     seed: int
     priority: int = 0
     leader: Request | None = None
+    adapter: int | None = None
     salt: bytes = b""
     constraint: Constraint | None = None
     keep_state: bool = False

@@ -46,13 +46,15 @@ class Settings:
     """Everything a server is told. Times are seconds, sizes bytes. Raises RequestError for values that make no sense.
 
     No `api_keys` means that everybody who reaches the port may ask. `served_model_name`: the names clients may use, the first
-    one is what answers carry; none given: `public_name`. `request_timeout_s` None: no deadline.
+    one is what answers carry; none given: `public_name`. `lora`: adapters by the name that clients ask for as a model.
+    `request_timeout_s` None: no deadline.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     served_model_name: tuple[str, ...] = ()
+    lora: dict[str, Path] = field(default_factory=dict)
     allowed_origins: tuple[str, ...] = ()
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
@@ -89,13 +91,15 @@ class Settings:
             raise RequestError(f"--request-timeout must be above 0 seconds, not {self.request_timeout_s}; leave it out for none")
         if (self.ssl_certfile is None) and self.ssl_keyfile is not None:
             raise RequestError("--ssl-keyfile needs its --ssl-certfile; give both, or neither")
+        if twice := next((name for name in self.names if self.names.count(name) > 1), None):
+            raise RequestError(f"{twice!r} names two models here; give each a name of its own")
         if any(not key or not _VISIBLE.issuperset(key) for key in self.api_keys):
             raise RequestError("an API key must be visible ASCII characters without spaces, at least one; choose another")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names under which clients ask for the model, at least one."""
-        return self.served_model_name or (self.model.public_name,)
+        """The names under which clients ask for the model, at least one, and for its adapters."""
+        return (*(self.served_model_name or (self.model.public_name,)), *self.lora)
 
     @property
     def url(self) -> str:

@@ -60,6 +60,10 @@ class State:
             raise ApiError(404, message, type="invalid_request_error", param="model", code="model_not_found")
         return name or names[0]
 
+    def adapter(self, name: str) -> str | None:
+        """The adapter that a served name stands for; None for the model alone."""
+        return name if name in self.settings.lora else None
+
     @property
     def deadline(self) -> float | None:
         """When a request that comes now must be done, on the clock of `time.monotonic`."""
@@ -67,12 +71,18 @@ class State:
         return None if limit is None else time.monotonic() + limit
 
     @cached_property
-    def sessions(self) -> SessionStore | None:
-        """Where conversations are kept; None without a folder for them. Raises StoreError if there is no such folder."""
+    def sessions(self) -> dict[str | None, SessionStore]:
+        """Where conversations are kept, by adapter, None being the model alone; empty without a folder for them. Raises
+        StoreError if there is no such folder."""
         llm, folder = self.model, self.settings.session_dir
         if folder is None or llm.tokenizer is None:
-            return None
-        return SessionStore(folder, Fingerprint.of(llm.model, llm.tokenizer, llm.engine.pool.k.dtype, self.settings.names[0]))
+            return {}
+        kept, name = llm.engine.pool.k.dtype, self.settings.names[0]
+        found: dict[str | None, SessionStore] = {}
+        for adapter in (None, *llm.adapters):
+            number = None if adapter is None else llm.adapters[adapter]
+            found[adapter] = SessionStore(folder, Fingerprint.of(llm.model, llm.tokenizer, kept, adapter or name, number))
+        return found
 
     @cached_property
     def fingerprint(self) -> str:

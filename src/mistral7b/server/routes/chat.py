@@ -44,10 +44,10 @@ async def chat_completions(body: ChatRequest, request: Request, state: Annotated
     llm = state.model
     name = state.served(body.model)
     _check(body, state.settings)
-    turn = _turn(state, body)
+    turn = _turn(state, body, state.adapter(name))
     ended = turn.close if turn is not None else _nothing
     try:
-        completions = await run_in_threadpool(prepare, llm, body, turn)
+        completions = await run_in_threadpool(prepare, llm, body, turn, state.adapter(name))
         envelope = Envelope("chatcmpl", name, state.fingerprint)
         keep = partial(turn.keep, llm, state.engine) if turn is not None else None
         reply = ChatReply(body, envelope, completions, Namer(llm.tokenizer), keep)
@@ -57,7 +57,7 @@ async def chat_completions(body: ChatRequest, request: Request, state: Annotated
         raise
 
 
-def prepare(llm: LLM, body: ChatRequest, turn: SessionTurn | None = None) -> list[Completion]:
+def prepare(llm: LLM, body: ChatRequest, turn: SessionTurn | None = None, adapter: str | None = None) -> list[Completion]:
     """The completions that answer `body`, not yet queued. Raises ApiError and the user errors of the house."""
     if llm.tokenizer is None:
         raise TokenizerError("chat needs a tokenizer, and this model folder has none; use /v1/completions with ids")
@@ -76,6 +76,7 @@ def prepare(llm: LLM, body: ChatRequest, turn: SessionTurn | None = None) -> lis
             calls_marker=llm.tokenizer.control_id("[TOOL_CALLS]") if offered else None,
             priority=body.priority or 0,
             notes=asked.notes,
+            adapter=adapter,
         )
     except RequestError as error:
         raise body.refused(error, "tools" if str(error).startswith("tool") else "messages") from None
@@ -107,14 +108,14 @@ def _check(body: ChatRequest, settings: Settings) -> None:
         raise BadField("n", "n must be 1 in a session; leave out session_id, or ask for one choice", code="invalid_value")
 
 
-def _turn(state: State, body: ChatRequest) -> SessionTurn | None:
+def _turn(state: State, body: ChatRequest, adapter: str | None) -> SessionTurn | None:
     """The session that the request names. Raises BadField where there are none, ApiError 409 while another request has it."""
     if body.session_id is None:
         return None
-    if state.sessions is None:
+    if not state.sessions:
         message = "session_id: this server keeps no sessions; leave it out, or start it with --session-dir"
         raise BadField("session_id", message, code="unsupported_parameter")
-    return SessionTurn(state.sessions, body)
+    return SessionTurn(state.sessions[adapter], body)
 
 
 def _nothing() -> None:

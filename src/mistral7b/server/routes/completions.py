@@ -33,14 +33,14 @@ async def completions(body: CompletionRequest, request: Request, state: Annotate
     name = state.served(body.model)
     _check(body, state.settings)
     state.engine.check(len(body.prompts) * (body.n or 1))  # before so many are prepared
-    groups = await run_in_threadpool(lambda: [prepare(llm, body, prompt) for prompt in body.prompts])
+    groups = await run_in_threadpool(lambda: [prepare(llm, body, prompt, state.adapter(name)) for prompt in body.prompts])
     echoes = [_echo(llm, group[0]) if body.echo else None for group in groups]
     made = [completion for group in groups for completion in group]
     reply = CompletionReply(body, Envelope("cmpl", name, state.fingerprint), made, llm.tokenizer, echoes)
     return await answer(state, request, made, reply, prompts=len(groups), stream=bool(body.stream), user=body.user)
 
 
-def prepare(llm: LLM, body: CompletionRequest, prompt: str | list[int]) -> list[Completion]:
+def prepare(llm: LLM, body: CompletionRequest, prompt: str | list[int], adapter: str | None = None) -> list[Completion]:
     """The completions of one prompt, not yet queued. Raises ApiError and the user errors of the house."""
     echoed = body.logprobs if body.echo else None
     params = body.params(
@@ -59,7 +59,7 @@ def prepare(llm: LLM, body: CompletionRequest, prompt: str | list[int]) -> list[
     else:
         ids = prompt
     try:
-        return llm.prepare(ids, params, prompt=text, context_ids=ids, priority=body.priority or 0)
+        return llm.prepare(ids, params, prompt=text, context_ids=ids, priority=body.priority or 0, adapter=adapter)
     except RequestError as error:
         raise body.refused(error, "prompt") from None
 

@@ -35,7 +35,7 @@ async def embed(asked: EmbeddingsRequest, state: Annotated[State, Depends(house)
     state.engine.check(len(inputs))
     # Beside the loop: long texts take a while to encode.
     completions = await asyncio.to_thread(
-        lambda: [Completion(llm.embed_request(_ids(state, one)), llm.tokenizer) for one in inputs]
+        lambda: [Completion(llm.embed_request(_ids(state, one), adapter=state.adapter(name)), llm.tokenizer) for one in inputs]
     )
     n_tokens = sum(len(completion.request.prompt) for completion in completions)
     record = record_of(request.scope)

@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/models")
 
 @router.get("", response_class=JsonResponse)
 def list_models(state: Annotated[State, Depends(house)]) -> JsonResponse:
-    """The one model under every name it is served by."""
+    """The model under every name it is served by, and its adapters."""
     return JsonResponse({"object": "list", "data": [_card(state, name) for name in state.settings.names]})
 
 

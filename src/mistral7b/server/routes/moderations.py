@@ -40,17 +40,17 @@ async def moderate(asked: ModerationsRequest, state: Annotated[State, Depends(ho
     inputs = asked.inputs(most=state.settings.max_inputs)
     state.engine.check(len(inputs))
     # Beside the loop: rendering and grammars take a while where the texts are long.
-    completions = await asyncio.to_thread(lambda: [_question(state, text) for text in inputs])
+    completions = await asyncio.to_thread(lambda: [_question(state, text, state.adapter(name)) for text in inputs])
     record.prompt(sum(len(completion.request.prompt) for completion in completions))
     ticket = state.engine.submit(completions, deadline=state.deadline)
     results = await unless_gone(request, ticket, _judge(ticket, len(completions), record))
     return JsonResponse({"id": f"modr-{secrets.token_hex(12)}", "model": name, "results": results})
 
 
-def _question(state: State, text: str) -> Completion:
+def _question(state: State, text: str, adapter: str | None) -> Completion:
     rendered = chat.render(tokenizer_of(state), [{"role": "user", "content": moderation_prompt(text)}])
     params = SamplingParams(temperature=0, max_tokens=_MAX_TOKENS, structured=_ANSWERS, logprobs=0)
-    return state.model.prepare(rendered.ids, params)[0]
+    return state.model.prepare(rendered.ids, params, adapter=adapter)[0]
 
 
 async def _judge(ticket: Ticket, count: int, record: Record) -> list[dict[str, Any]]:
