@@ -184,6 +184,7 @@ def refused(path: Path, said: str) -> None:
         ({"lora_alpha": 0}, "must be a positive number"),
         ({"lora_alpha": float("inf")}, "must be a positive number"),
         ({"r": None}, "r of model.layers.0"),
+        ({"r": 4.5}, r"ask for \[4.5, 32\]"),
         ({"r": 9}, r"has shape \[4, 32\] where this model and rank ask for \[9, 32\]"),
         ({"alpha_pattern": {"(a+)+b": 3}}, "plain names"),
         ({"rank_pattern": [1]}, "plain names"),

@@ -112,6 +112,7 @@ def test_an_adapter_there_and_back(run: Run, model: Path, tmp_path: Path) -> Non
     back = load_file(tmp_path / "back" / "adapter_model.safetensors")
     assert back.keys() == given.keys()
     assert all(torch.equal(back[name], weight) for name, weight in given.items())
+    run("convert", tmp_path / "back", tmp_path / "back", "--to", "mistral", "--base", model, "--force").fails_with("is or holds")
     run("convert", tmp_path / "mistral", tmp_path / "narrow", "--to", "peft", "--dtype", "bf16")
     assert {w.dtype for w in load_file(tmp_path / "narrow" / "adapter_model.safetensors").values()} == {torch.bfloat16}
 

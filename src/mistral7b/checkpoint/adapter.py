@@ -40,7 +40,7 @@ class Adapter:
         return self.b(place).float() * self.scales[place], self.a(place).float()
 
 
-def check(config: ModelConfig, weights: Mapping[str, Tensor], ranks: Mapping[str, int]) -> None:
+def check(config: ModelConfig, weights: Mapping[str, Tensor], ranks: Mapping[str, float]) -> None:
     """Raises CheckpointError, one line, for weights that are no adapter of a model of `config`: pairs of one rank, that of
     `ranks` where it has one, around projections that there are, in a type we read, every number finite."""
     places = sorted({name.rsplit(".lora_", 1)[0] for name in weights})
@@ -67,5 +67,5 @@ def check(config: ModelConfig, weights: Mapping[str, Tensor], ranks: Mapping[str
 
 def widest(weights: Mapping[str, Tensor]) -> torch.dtype:
     """A type that holds all of them."""
-    found = torch.bfloat16 if all(weight.dtype == torch.bfloat16 for weight in weights.values()) else torch.float32
-    return torch.float16 if all(weight.dtype == torch.float16 for weight in weights.values()) else found
+    kinds = {weight.dtype for weight in weights.values()}
+    return kinds.pop() if len(kinds) == 1 else torch.float32

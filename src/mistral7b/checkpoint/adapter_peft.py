@@ -66,7 +66,7 @@ def read(folder: Path, config: ModelConfig) -> Adapter:
         weights[f"{place}.lora_{match[2]}.weight"] = shards.get(key)
     alphas = _by_place(facts, "lora_alpha", "alpha_pattern", with_names)
     ranks = _by_place(facts, "r", "rank_pattern", with_names)
-    check(config, weights, {place: int(rank) for place, rank in ranks.items()})
+    check(config, weights, ranks)
     for place in with_names:
         if heads := heads_permuted(f"{place}.weight", config):
             weights[f"{place}.lora_B.weight"] = to_pairs(weights[f"{place}.lora_B.weight"], heads)
@@ -131,7 +131,7 @@ def _by_place(facts: Mapping[str, Any], key: str, pattern: str, with_names: Mapp
         raise CheckpointError(f"{FACTS}: {pattern} must give numbers by plain names of modules, not {said(special)}")
     found = {}
     for place, module in with_names.items():
-        named = (value for name, value in special.items() if f".{module}".endswith(f".{name.lstrip('^')}"))
+        named = (value for name, value in special.items() if name == f"^{module}" or f".{module}".endswith(f".{name}"))
         value = next(named, facts.get(key))
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise CheckpointError(f"{FACTS}: {key} of {module} must be a positive number, not {said(value)}")

@@ -61,6 +61,22 @@ def write_adapter(
     return sorted(target.iterdir())
 
 
+def convert_adapter(
+    source: Path, target: Path, layout: Layout, *, base: Path | None = None, dtype: torch.dtype | None = None, force: bool = False
+) -> list[Path]:
+    """`write_adapter` of what `read_adapter` reads at `source`, for the model `base` (see `base_config`); raises what they raise,
+    and CheckpointError for a `target` that would destroy its source."""
+    check_apart(source, target)
+    adapter = read_adapter(source, base_config(source, base))
+    return write_adapter(adapter, target, layout, dtype=dtype, force=force)
+
+
+def check_apart(source: Path, target: Path) -> None:
+    """Raises CheckpointError if `target` is the adapter `source`, or holds it."""
+    if target.resolve() in (source.resolve(), *source.resolve().parents):
+        raise CheckpointError(f"{target} is or holds the adapter {source}; choose another target")
+
+
 def base_config(path: Path, base: Path | None = None) -> ModelConfig:
     """The architecture an adapter was made for: of the model `base`, else as the adapter tells it.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from mistral7b.checkpoint.adapter import Adapter
-from mistral7b.checkpoint.adapters import read_adapter
+from mistral7b.checkpoint.adapters import check_apart, read_adapter
 from mistral7b.checkpoint.aside import aside
 from mistral7b.checkpoint.companions import positions_of, write_companions
 from mistral7b.checkpoint.configs import HF
@@ -38,6 +38,7 @@ def merge(
     checkpoint = open_checkpoint(model, force=force)
     to = _TO[checkpoint.format]
     check_request(model, target, to, dtype)
+    check_apart(adapter, target)
     added = read_adapter(adapter, checkpoint.config)
     with open_source(checkpoint, mapped=False) as source:
         merged = MergedSource(source, added)

@@ -83,11 +83,11 @@ def _convert_model(source: str, target: Path, to: Target | None, dtype: Dtype, *
 
 
 def _convert_adapter(source: Path, target: Path, to: Layout, dtype: Dtype, base: str | None, *, force: bool) -> list[Path]:
-    from mistral7b.checkpoint.adapters import base_config, read_adapter, write_adapter
+    from mistral7b.checkpoint.adapters import convert_adapter
     from mistral7b.checkpoint.convert import DTYPES
 
-    config = base_config(source, None if base is None else find_model(base))
-    return write_adapter(read_adapter(source, config), target, to, dtype=DTYPES.get(dtype), force=force)
+    found = None if base is None else find_model(base)
+    return convert_adapter(source, target, to, base=found, dtype=DTYPES.get(dtype), force=force)
 
 
 def download(
