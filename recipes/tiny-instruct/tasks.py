@@ -108,7 +108,9 @@ def main() -> None:
             write_lines(args.out / f"{kind}.jsonl", [task.dialogue() for task in tasks])
             sample = lengths(tasks[:1000])
             mean, high = sum(sample) / len(sample), sample[len(sample) * 95 // 100]
-            print(f"{kind:8} {len(tasks):6} dialogues, {mean:5.0f} tokens each, 95% at most {high}, longest of 1,000 {sample[-1]}")
+            print(
+                f"{kind:8} {len(tasks):6} dialogues, {mean:5.0f} tokens each, 95% at most {high}, longest of 1,000 {sample[-1]}"
+            )
 
 
 if __name__ == "__main__":

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kinds.names import ANIMALS, DAYS, FRUITS, JOBS, MONTHS, PEOPLE
-from kinds.shapes import Lists, Maker, Task, assistant, phrases, sentence_case, system, user, words
+from kinds.shapes import Lists, Maker, Task, assistant, phrases, sentence_case, system, user, with_article, words
 
-OPPOSITES = """big small, hot cold, up down, day night, happy sad, fast slow, open closed, wet dry, old young, hard soft, full empty,
- long short, light dark, good bad, high low, near far, rich poor, strong weak, loud quiet, left right, first last, clean dirty,
- early late, thick thin, in out, yes no, black white, true false, begin end, push pull, give take, win lose, inside outside,
- brave afraid, awake asleep, heavy light, sweet sour, top bottom, front back"""
+OPPOSITES = """big small, hot cold, up down, day night, happy sad, fast slow, open closed, wet dry, old young, hard soft,
+ full empty, long short, light dark, good bad, high low, near far, rich poor, strong weak, loud quiet, clean dirty, early
+ late, thick thin, black white, push pull, win lose, inside outside, brave afraid, awake asleep, heavy light, sweet sour, top
+ bottom, left right, true false"""
 PLURALS = words(
-    "cat dog tree book car house apple star hand boat chair bird cow shoe door road cake lamp king queen girl boy ball flower box fox"
-    " bus dish glass watch brush peach church wish baby city story lady berry pony party fly"
-    " | lamp_post rocket pencil garden doctor bench wolfhound daisy cherry match coach puppy"
+    "cat dog tree book car house apple star hand boat chair bird cow shoe door road cake lamp king queen girl boy ball"
+    " flower box fox bus dish glass watch brush peach church wish baby city story lady berry pony party fly | lamp_post"
+    " rocket pencil garden doctor bench wolfhound daisy cherry match coach puppy"
 )
-IRREGULAR = """child children, man men, woman women, mouse mice, foot feet, tooth teeth, goose geese, sheep sheep, fish fish, leaf leaves,
- wolf wolves, knife knives, person people"""
-COLOUR_OF = """the sky blue, grass green, snow white, blood red, a banana yellow, a lemon yellow, coal black, a tomato red, the sun yellow,
- a leaf green, milk white, a strawberry red, a carrot orange, the sea blue, chocolate brown, a frog green, a pig pink, an elephant grey"""
-SAYS = """dog woof, cat meow, cow moo, duck quack, sheep baa, pig oink, lion roar, bee buzz, snake hiss, owl hoot, hen cluck, horse neigh,
- mouse squeak, bird tweet, frog croak"""
-YOUNG = """dog puppy, cat kitten, cow calf, horse foal, sheep lamb, duck duckling, hen chick, pig piglet, lion cub, bear cub, goat kid,
- frog tadpole, deer fawn, swan cygnet"""
-LEGS = """dog four, cat four, bird two, duck two, bee six, spider eight, horse four, fish no, snake no, cow four, hen two, ant six, lion four,
- worm no, fly six, frog four"""
+IRREGULAR = """child children, man men, woman women, mouse mice, foot feet, tooth teeth, goose geese, sheep sheep, fish
+ fish, leaf leaves, wolf wolves, knife knives, person people"""
+COLOUR_OF = """the sky blue, grass green, snow white, blood red, a banana yellow, a lemon yellow, coal black, a tomato red,
+ the sun yellow, a leaf green, milk white, a strawberry red, a carrot orange, the sea blue, chocolate brown, a frog green, a
+ pig pink, an elephant grey"""
+SAYS = """dog woof, cat meow, cow moo, duck quack, sheep baa, pig oink, lion roar, bee buzz, snake hiss, owl hoot, hen
+ cluck, horse neigh, mouse squeak, bird tweet, frog croak"""
+YOUNG = """dog puppy, cat kitten, cow calf, horse foal, sheep lamb, duck duckling, hen chick, pig piglet, lion cub, bear
+ cub, goat kid, frog tadpole, deer fawn, swan cygnet"""
+LEGS = """dog four, cat four, bird two, duck two, bee six, spider eight, horse four, fish zero, snake zero, cow four, hen
+ two, ant six, lion four, worm zero, fly six, frog four"""
 HOMES = "bird nest, bee hive, dog kennel, spider web, horse stable, rabbit burrow, lion den, fish water, pig sty, king castle"
 BY_SIZE = "ant bee mouse frog hen cat dog sheep pig lion cow horse bear giraffe elephant whale house mountain"
 GROUPS = {
@@ -35,11 +36,11 @@ GROUPS = {
     "toy": "doll ball kite puzzle", "tool": "hammer saw spade drill", "day": " ".join(DAYS), "month": " ".join(MONTHS),
     "vehicle": "car bus train truck bike", "job": " ".join(JOBS.train),
 }  # fmt: skip
-ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 SPELT = words(
-    "cat dog sun hat fish bird tree book star moon ball cake milk frog duck rain snow ship lamp door king girl boat bear lion apple"
-    " house mouse water happy green black white table chair bread train plant cloud river tiger snake horse queen grass light night"
-    " stone smile story paper money music family garden friend animal | robot candy beach winter spoon tower pencil sugar brick"
+    "cat dog sun hat fish bird tree book star moon ball cake milk frog duck rain snow ship lamp door king girl boat bear"
+    " lion apple house mouse water happy green black white table chair bread train plant cloud river tiger snake horse queen"
+    " grass light night stone smile story paper money music family garden friend animal | robot candy beach winter spoon"
+    " tower pencil sugar brick"
 )
 SENTENCE = phrases("""
     Answer in a sentence.
@@ -66,7 +67,7 @@ class Fact:
     """A question's phrasings, the bare answer with its form, and the sentence that says it."""
 
     asked: Lists
-    fields: dict[str, object]
+    fields: Mapping[str, object]
     form: str
     answer: str
     sentence: str
@@ -76,6 +77,12 @@ def pairs(text: str) -> list[tuple[str, str]]:
     """`"a banana yellow, snow white"`: what is asked about, and the word after its last space."""
     split = [part.split() for part in text.split(",")]
     return [(" ".join(part[:-1]), part[-1]) for part in split]
+
+
+def both_ways(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rows and their reverses, but for words that would then have two opposites."""
+    known = [word for row in rows for word in row]
+    return rows + [(b, a) for a, b in rows if known.count(b) == 1]
 
 
 NEXT = phrases("""
@@ -113,8 +120,8 @@ OPPOSITE = phrases("""
     What word means the opposite of {a}?
     Say the opposite: {a}
     --
-    Which word is as far from {a} as can be: its opposite?
-    Turn {a} around into its opposite.
+    Turn the word "{a}" into its opposite.
+    Which word is the other way round from "{a}": its opposite?
     """)
 PLURAL = phrases("""
     What is the plural of {a}?
@@ -165,7 +172,7 @@ LEG = phrases("""
     A {a} stands on how many legs?
     """)
 TABLES = (
-    (OPPOSITE, pairs(OPPOSITES), "The opposite of {a} is {b}."),
+    (OPPOSITE, both_ways(pairs(OPPOSITES)), "The opposite of {a} is {b}."),
     (PLURAL, pairs(IRREGULAR), "The plural of {a} is {b}."),
     (COLOUR, pairs(COLOUR_OF), "The colour of {a} is {b}."),
     (SOUND, pairs(SAYS), "A {a} says {b}."),
@@ -191,18 +198,18 @@ def plural(make: Maker) -> Fact:
 
 
 BIGGER = phrases("""
-    What is bigger, a {a} or a {b}?
-    Which is bigger: a {a} or a {b}?
-    Which one is bigger, a {a} or a {b}?
+    What is bigger, {a} or {b}?
+    Which is bigger: {a} or {b}?
+    Which one is bigger, {a} or {b}?
     --
-    A {a} stands next to a {b}. Which of them is the bigger one?
-    Compare a {a} and a {b}: name the bigger one.
+    {a} stands next to {b}. Which of them is the bigger one?
+    Compare {a} and {b}: name the bigger one.
     """)
 SMALLER = phrases("""
-    What is smaller, a {a} or a {b}?
-    Which is smaller: a {a} or a {b}?
+    What is smaller, {a} or {b}?
+    Which is smaller: {a} or {b}?
     --
-    Compare a {a} and a {b}: name the smaller one.
+    Compare {a} and {b}: name the smaller one.
     """)
 
 
@@ -212,16 +219,11 @@ def by_size(make: Maker) -> Fact:
         a, b = make.some(names, 2)
         if abs(names.index(a) - names.index(b)) > 2 and make.owns("size", *sorted((a, b))):
             break
-    larger, more = max((a, b), key=names.index), make.chance(0.7)
-    answer = larger if more else min((a, b), key=names.index)
-    article = {"a": "an " if a[0] in "ae" else "a ", "b": "an " if b[0] in "ae" else "a "}
-    asked = BIGGER if more else SMALLER
-    fitted = Lists(*(tuple(p.replace("a {a}", article["a"] + "{a}").replace("A {a}", article["a"].title() + "{a}")
-                           .replace("a {b}", article["b"] + "{b}") for p in part) for part in (asked.train, asked.held)))  # fmt: skip
-    other = a if answer == b else b
-    an = {a: article["a"], b: article["b"]}
-    return Fact(fitted, {"a": a, "b": b}, "word", sentence_case(answer),
-                sentence_case(f"{an[answer]}{answer} is {'bigger' if more else 'smaller'} than {an[other]}{other}."))  # fmt: skip
+    more = make.chance(0.7)
+    answer, other = (a, b) if (names.index(a) > names.index(b)) == more else (b, a)
+    sentence = f"{with_article(answer)} is {'bigger' if more else 'smaller'} than {with_article(other)}."
+    fields = {"a": with_article(a), "b": with_article(b)}
+    return Fact(BIGGER if more else SMALLER, fields, "word", sentence_case(answer), sentence_case(sentence))
 
 
 FIRST_LETTER = phrases("""
@@ -229,14 +231,14 @@ FIRST_LETTER = phrases("""
     Which letter does {a} start with?
     What letter does the word {a} begin with?
     --
-    Write only the letter that opens the word {a}.
+    Which letter opens the word {a}?
     Look at {a}. Which letter stands at its start?
     """)
 LAST_LETTER = phrases("""
     What is the last letter of {a}?
     Which letter does {a} end with?
     --
-    Write only the letter that closes the word {a}.
+    Which letter closes the word {a}?
     Look at {a}. Which letter stands at its end?
     """)
 SPELL = phrases("""
@@ -256,7 +258,9 @@ def letters(make: Maker) -> Fact:
         spelt = "-".join(word)
         return Fact(SPELL, {"a": word}, "word", spelt, f"You spell {word} {spelt}.")
     letter, where = (word[0], "first") if what == 1 else (word[-1], "last")
-    return Fact(FIRST_LETTER if what == 1 else LAST_LETTER, {"a": word}, "word", letter, f"The {where} letter of {word} is {letter}.")
+    return Fact(
+        FIRST_LETTER if what == 1 else LAST_LETTER, {"a": word}, "word", letter, f"The {where} letter of {word} is {letter}."
+    )
 
 
 KIND_OF = phrases("""
@@ -276,7 +280,7 @@ def belongs(make: Maker) -> Fact:
         if right != "orange" and wrong != "orange" and make.owns("kind", right, wrong):
             break
     a, b = make.some((right, wrong), 2)
-    named = ("an " if kind[0] in "aeiou" else "a ") + kind
+    named = with_article(kind)
     return Fact(KIND_OF, {"kind": named, "a": a, "b": b}, "word", sentence_case(right), f"{sentence_case(right)} is {named}.")
 
 
@@ -406,14 +410,14 @@ def lists(make: Maker) -> Fact:
     return Fact(COUNT, {"a": a, "b": b}, "words", row, f"The numbers are {row}.")
 
 
-FACTS: tuple[tuple[float, Callable[[Maker], Fact]], ...] = (
-    (4, sums), (2, neighbours), (3, from_table), (1, calendar), (1, plural), (1, by_size), (1.5, letters), (1, belongs), (0.8, lists),
-)  # fmt: skip
+FACTS: dict[Callable[[Maker], Fact], float] = {
+    sums: 4, neighbours: 2, from_table: 3, calendar: 1, plural: 1, by_size: 1, letters: 1.5, belongs: 1, lists: 0.8,
+}  # fmt: skip
 
 
 def fact(make: Maker) -> Task:
     """One question, or two of a kind in a row; with a system prompt or an asked-for sentence now and then."""
-    ask = make.rng.choices([one for _, one in FACTS], [weight for weight, _ in FACTS])[0]
+    ask = make.rng.choices(list(FACTS), list(FACTS.values()))[0]
     messages = []
     say = make.chance(0.2)
     if say and make.chance(0.3):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from kinds.shapes import Maker, words
+from kinds.shapes import Lists, Maker, words
 
-PEOPLE = words(
-    "Tom Lily Max Anna Ben Mia Sam Sue Tim Lucy Jack Emma Leo Nora Paul Ella Dan Rosa Finn Ida Hugo Clara Omar Lena Felix Zoe Karl"
-    " Maya Oscar Ruth Ivan Nina Peter Eva Noah Alice Henry Julia Marco Sofia Erik Grace Simon Laura Theo Olga Victor Amy Hans Vera"
-    " Ali Jane Luis Kate Adam Rita Bruno Holly Samir Daisy | Milo Freya Otto Hana Jonas Petra Kofi Wendy Edgar Selma Rafi Bella"
+GIRLS = words(
+    "Lily Anna Mia Sue Lucy Emma Nora Ella Rosa Ida Clara Lena Zoe Maya Ruth Nina Eva Alice Julia Sofia Grace Laura Olga Amy"
+    " Vera Jane Kate Rita Holly Daisy | Freya Hana Petra Wendy Selma Bella"
 )
+BOYS = words(
+    "Tom Max Ben Sam Tim Jack Leo Paul Dan Finn Hugo Omar Felix Karl Oscar Ivan Peter Noah Henry Marco Erik Simon Theo"
+    " Victor Hans Ali Luis Adam Bruno Samir | Milo Otto Jonas Kofi Edgar Rafi"
+)
+PEOPLE = Lists(GIRLS.train + BOYS.train, GIRLS.held + BOYS.held)
 CITIES = words(
-    "Oslo Paris Rome London Berlin Madrid Vienna Lisbon Dublin Athens Cairo Delhi Tokyo Lima Boston Chicago Dallas Seattle Prague"
-    " Warsaw Zurich Geneva Milan Naples Munich Hamburg Lyon Nice Porto Seville Bergen Malmo Helsinki Riga Quito Bogota Havana Accra"
-    " Nairobi Dakar Tunis Beirut Mumbai Hanoi Seoul Osaka Manila Sydney Perth Auckland Toronto Denver Austin Miami"
-    " | Tallinn Krakow Turin Leeds Ghent Kyoto Windhoek Ottawa Phoenix Cork Basel Split"
+    "Oslo Paris Rome London Berlin Madrid Vienna Lisbon Dublin Athens Cairo Delhi Tokyo Lima Boston Chicago Dallas Seattle"
+    " Prague Warsaw Zurich Geneva Milan Naples Munich Hamburg Lyon Nice Porto Seville Bergen Malmo Helsinki Riga Quito Bogota"
+    " Havana Accra Nairobi Dakar Tunis Beirut Mumbai Hanoi Seoul Osaka Manila Sydney Perth Auckland Toronto Denver Austin"
+    " Miami | Tallinn Krakow Turin Leeds Ghent Kyoto Windhoek Ottawa Phoenix Cork Basel Split"
 )
 ANIMALS = words(
-    "dog cat bird fish frog bear rabbit mouse duck horse cow pig lion tiger monkey fox owl bee squirrel turtle elephant sheep goat"
-    " hen wolf deer snake whale | hedgehog penguin giraffe zebra camel crab"
+    "dog cat bird fish frog bear rabbit mouse duck horse cow pig lion tiger monkey fox owl bee squirrel turtle elephant"
+    " sheep goat hen wolf deer snake whale | hedgehog penguin giraffe zebra camel crab"
 )
 COLOURS = words("red blue green yellow black white brown pink grey orange purple gold silver | violet crimson turquoise beige")
 ROOMS = words("kitchen bedroom garage office cellar attic hall garden library bathroom classroom | pantry studio workshop lobby")
@@ -26,8 +30,12 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
-FIRST = words("Blue Silent Golden Little Happy Lost Secret Winter Summer Old Green Broken Magic Wild Red | Silver Hidden Distant Purple")
-SECOND = words("Moon River Forest Star Garden Night Ocean Road Dream Castle Bird Island Door Rain Tree | Harbor Meadow Lantern Comet")
+FIRST = words(
+    "Blue Silent Golden Little Happy Lost Secret Winter Summer Old Green Broken Magic Wild Red | Silver Hidden Distant Purple"
+)
+SECOND = words(
+    "Moon River Forest Star Garden Night Ocean Road Dream Castle Bird Island Door Rain Tree | Harbor Meadow Lantern Comet"
+)
 JOBS = words("teacher doctor farmer baker pilot nurse cook driver singer painter | sailor dentist gardener plumber")
 FRUITS = words("apple pear plum orange banana lemon peach cherry grape melon | mango fig apricot kiwi")
 

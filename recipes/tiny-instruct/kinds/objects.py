@@ -10,57 +10,83 @@ from kinds.shapes import Lists, Maker, Task, assistant, phrases, system, user, w
 
 # What a sentence says of its subject, with the keys that may be asked for it; {v} is the value.
 PARTS: dict[str, tuple[Lists, Lists]] = {
-    "age": (words("age years | years_old"), phrases("""
+    "age": (
+        words("age years | years_old"),
+        phrases("""
         is {v} years old
         is {v}
         --
-        has just turned {v}
-        """)),
-    "city": (words("city town home | residence"), phrases("""
+        has just turned {v} years old
+        """),
+    ),
+    "city": (
+        words("city town home | residence"),
+        phrases("""
         lives in {v}
         is from {v}
         --
-        has moved to {v}
-        """)),
-    "job": (words("job work | profession"), phrases("""
+        took up residence in {v}
+        """),
+    ),
+    "job": (
+        words("job work | profession"),
+        phrases("""
         is {v} by trade
         works as {v}
         --
-        earns money as {v}
-        """)),
-    "colour": (words("colour color favourite | paint"), phrases("""
+        has the profession of {v}
+        """),
+    ),
+    "colour": (
+        words("colour color favourite | shade"),
+        phrases("""
         likes the colour {v}
         loves {v} best
         --
-        wears only {v}
-        """)),
-    "pet": (words("pet animal | companion"), phrases("""
+        wears the shade {v}
+        """),
+    ),
+    "pet": (
+        words("pet animal | companion"),
+        phrases("""
         has a pet {v}
         owns a {v}
         --
-        shares the house with a {v}
-        """)),
-    "day": (words("day date | weekday"), phrases("""
+        has for a companion the {v}
+        """),
+    ),
+    "day": (
+        words("day date | weekday"),
+        phrases("""
         comes on {v}
         arrives on {v}
         --
-        will be here by {v}
-        """)),
-    "count": (words("count number amount | quantity"), phrases("""
+        takes {v} as the weekday
+        """),
+    ),
+    "count": (
+        words("count number amount | quantity"),
+        phrases("""
         has {v} books
         bought {v} eggs
         --
-        carries {v} bags
-        """)),
-    "book": (words("book title | novel"), phrases("""
+        carries bags, {v} in quantity
+        """),
+    ),
+    "book": (
+        words("book title | novel"),
+        phrases("""
         reads "{v}"
         wrote "{v}"
         --
-        is busy with "{v}"
-        """)),
-}  # fmt: skip
-WHO = words("name person who | reader")
-FIELDS = words("id code label key type unit size price score level brand shape model group | token grade ticket serial")
+        is busy with the novel "{v}"
+        """),
+    ),
+}
+WHO = words("name person who | first_name given_name")
+NUMBERS = words("price size score level weight year page | fee total grade")
+TEXTS = words("label brand group place taste type | ticket token badge")
+CODES = words("code id key model unit | serial reference")
 
 ASK = phrases("""
     {text} Write this as JSON with {keys}.
@@ -87,9 +113,9 @@ KEYS = phrases("""
     the members {keys}
     """)
 PLAIN = phrases("""
-    {pairs}
+    {pairs}.
     Here it is: {pairs}.
-    The data: {pairs}
+    The data: {pairs}.
     --
     These are the facts: {pairs}.
     """)
@@ -126,7 +152,7 @@ def person(make: Maker) -> tuple[str, dict[str, Any]]:
     """A sentence about somebody and the object that says the same."""
     parts = make.some(sorted(PARTS), make.rng.choice((1, 1, 2, 2, 3)))
     name = make.pick(PEOPLE)
-    value: dict[str, Any] = {make.pick(WHO): name}
+    value: dict[str, Any] = {make.pick(WHO).replace(" ", "_"): name}
     said = []
     for part in parts:
         one = value_of(make, part)
@@ -141,17 +167,15 @@ def person(make: Maker) -> tuple[str, dict[str, Any]]:
 
 def listed(make: Maker) -> tuple[str, dict[str, Any]]:
     """Keys and values side by side: any key, any value, so that both can only be copied."""
-    count = make.rng.choice((1, 2, 2, 3))
-    keys = [make.pick(FIELDS) if make.chance(0.6) else nonce(make) for _ in range(count)]
     value: dict[str, Any] = {}
-    for key in keys:
-        kind = make.rng.randrange(5)
-        value[key] = (
-            make.rng.randint(1, 999) if kind < 2 else code(make) if kind == 2 else make.pick(FRUITS) if kind == 3 else make.pick(CITIES)
+    for _ in range(make.rng.choice((1, 2, 2, 3))):
+        keys, one = make.pick(
+            ((NUMBERS, make.rng.randint(1, 999)), (TEXTS, make.pick(make.pick((FRUITS, CITIES)))), (CODES, code(make)))
         )
+        value[nonce(make) if make.chance(0.4) else make.pick(keys)] = one
     pair = make.pick(PAIR)
     said = ", ".join(pair.format(key=key, value=one) for key, one in value.items())
-    return make.fill(PLAIN, pairs=said), value
+    return str(make.pick(PLAIN)).format(pairs=said), value
 
 
 def json_order(make: Maker) -> Task:
@@ -169,5 +193,5 @@ def json_order(make: Maker) -> Task:
     if len(order) == 1:
         asked = asked.replace("keys", "key").replace("fields", "field").replace("entries", "entry").replace("members", "member")
     messages = [system(make.pick(SYSTEMS))] if make.chance(0.1) else []
-    messages += [user(make.fill(ASK, text=text, keys=asked)), assistant(json.dumps(value))]
+    messages += [user(str(make.pick(ASK)).format(text=text, keys=asked)), assistant(json.dumps(value))]
     return Task(messages, "json", json.dumps(value), keys=order)

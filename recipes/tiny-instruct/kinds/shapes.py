@@ -101,7 +101,7 @@ def sentence_case(text: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    return ("an " if noun[0] in "aeiou" else "a ") + noun
+    return ("an " if noun[0] in "aeiou" and noun != "user" else "a ") + noun
 
 
 def user(text: str) -> Message:

@@ -9,21 +9,22 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinds.names import ANIMALS, FRUITS, PEOPLE
+from kinds.names import ANIMALS, BOYS, FRUITS, GIRLS, PEOPLE
 from kinds.shapes import Maker, Task, assistant, phrases, system, user, with_article, words
 
-LONGEST = 145  # words: near 185 tokens, so that a story ends within 200
+LONGEST = 140  # words: near 180 tokens, so that a story ends within 200
 PLACES = words(
-    "park forest garden beach house farm school zoo kitchen town river yard store pond lake castle mountain sea"
-    " | village library island market"
+    "park forest garden beach house farm school zoo kitchen town river yard store pond lake castle mountain sea | village"
+    " library island market"
 )
 THINGS = words(
-    "ball box cake tree flower car boat book hat toy bike kite apple cookie rock doll truck balloon bed swing bag rain sun snow moon"
-    " | ladder drum candle key"
+    "ball box cake tree flower car boat book hat toy bike kite apple cookie rock doll truck balloon bed swing bag rain sun"
+    " snow moon | ladder drum candle key"
 )
 KEEPERS = "girl boy man woman " + " ".join((*ANIMALS.train, *ANIMALS.held))
 AT = {"park": "in the park", "forest": "in the forest", "garden": "in the garden", "house": "in a house", "town": "in a town",
-      "kitchen": "in the kitchen", "yard": "in the yard", "castle": "in a castle", "store": "in a store", "village": "in a village",
+      "kitchen": "in the kitchen", "yard": "in the yard", "castle": "in a castle", "store": "in a store", "village": "in a"
+      " village",
       "library": "in a library", "island": "on an island", "market": "at a market", "sea": "by the sea", "farm": "on a farm",
       "mountain": "on a mountain", "river": "by a river", "pond": "by a pond", "lake": "by a lake"}  # fmt: skip
 
@@ -36,7 +37,7 @@ ASK = phrases("""
     I want to hear a story about {what}.
     Make up a story with {what}.
     Please write a little story about {what}.
-    Story about {what}
+    Story about {what}.
     Do you know a story about {what}?
     Tell a story in which there is {what}.
     Give me a short story with {what} in it.
@@ -99,14 +100,17 @@ class Story:
 def read_stories(path: Path) -> list[Story]:
     """The stories of a JSON Lines file that begin as stories do, end with a sentence and are short enough, each once."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        texts = dict.fromkeys(" ".join(json.loads(line)["text"].split(" ")).strip() for line in lines)
+        texts = dict.fromkeys(json.loads(line)["text"].strip() for line in lines)
     return [known(text) for text in texts if is_whole(text)]
 
 
 def is_whole(text: str) -> bool:
     """True for a story that is short, well begun and ended, in plain characters."""
-    opening = re.match(r"(Once|One|There|In|On|At|It|Every|Long|A|The|Today|[A-Z][a-z]+ (and|was|is|had|likes?|loved?|liked|wanted)) ?", text)
-    whole = opening and re.search(r'[.!?]"?$', text) and text.isascii() and text.count('"') % 2 == 0
+    opening = re.match(
+        r"(Once|One|There|In|On|At|It|Every|Long|A|The|Today|[A-Z][a-z]+ (and|was|is|had|likes?|loved?|liked|wanted)) ?", text
+    )
+    grim = re.search(r"\b(dead|die[ds]?|kill\w*|blood|guns?|hate[ds]?|stupid|shot)\b", text)
+    whole = not grim and opening and re.search(r'[.!?]"?$', text) and text.isascii() and text.count('"') % 2 == 0
     return bool(whole) and 40 <= len(text.split()) <= LONGEST
 
 
@@ -118,18 +122,29 @@ def known(text: str) -> Story:
     names = [name for name, count in people.most_common(2) if count > 1 and name.lower() not in {"mom", "dad", "mommy", "daddy"}]
     name = named[2] if named else next((one for one in names if one in (*PEOPLE.train, *PEOPLE.held)), None)
     hero = f"{with_article(named[1])} named {name}" if named else name
-    others = [word for word in (*ANIMALS.train, *THINGS.train, *ANIMALS.held) if lowered[word] > 1 and not (named and word == named[1])]
-    moral = re.search(r"(?:learned|moral of the story is|remembered|knew) that (?:it is|it was|it's)? ?([a-z][^.!?\"]{12,70})[.!]", text)
+    others = [
+        word for word in (*ANIMALS.train, *THINGS.train, *ANIMALS.held) if lowered[word] > 1 and not (named and word == named[1])
+    ]
+    moral = re.search(
+        r"(?:learned|moral of the story is|remembered|knew) that (?:it is|it was|it's)? ?([a-z][^.!?\"]{12,70})[.!]", text
+    )
     good = moral[0].split(" that ", 1)[1].rstrip(".!") if moral else None
-    fits = good is not None and re.match(r"(it is|it's|it was (important|good|better)|sharing|being|helping|you should|sometimes|even)\b", good)
-    return Story(text, name, hero, tuple(others), tuple(place for place in PLACES.train if lowered[place]), good if fits else None)
+    fits = good is not None and re.match(
+        r"(it is|it's|it was (important|good|better)|sharing|being|helping|you should|sometimes|even)\b", good
+    )
+    return Story(
+        text, name, hero, tuple(others), tuple(place for place in PLACES.train if lowered[place]), good if fits else None
+    )
 
 
 def wanted(make: Maker, story: Story) -> tuple[str, list[str]]:
     """What to ask for, in words ("a girl named Lily and a dog in the park"), and the words that should come back."""
-    subjects = [story.hero] if story.hero and make.chance(0.8) else []
+    subjects = [story.hero] if story.hero and (make.chance(0.8) or not story.others) else []
     others = make.some(story.others, min(len(story.others), make.rng.choice((0, 1, 1, 2)) if subjects else 1))
-    subjects += [other if other in {"rain", "snow"} else f"the {other}" if other in {"sun", "moon"} else with_article(other) for other in others]
+    subjects += [
+        other if other in {"rain", "snow"} else f"the {other}" if other in {"sun", "moon"} else with_article(other)
+        for other in others
+    ]
     text = ", ".join(subjects[:-1]) + " and " + subjects[-1] if len(subjects) > 1 else "".join(subjects)
     place = make.pick(story.places) if story.places and make.chance(0.35) else None
     if text and place:
@@ -153,14 +168,23 @@ def told(make: Maker, story: Story) -> Task:
 
 def ordered(make: Maker) -> Task:
     """A held-out request: made from the lists, with no story known to answer it."""
-    name, animal = make.pick(PEOPLE.held + PEOPLE.train[:20]), make.pick(ANIMALS.train + ANIMALS.held)
-    hero = make.pick((f"a girl named {name}", f"a boy named {name}", f"{with_article(animal)} named {name}", name))
-    other = make.pick([word for word in (*ANIMALS.train, *THINGS.train, *THINGS.held, *FRUITS.held) if word not in {"rain", "sun", "snow", "moon"}])
+    animal, (kind, names) = make.pick(ANIMALS.train + ANIMALS.held), make.pick((("girl", GIRLS), ("boy", BOYS)))
+    name = make.pick(names.held + names.train[:10])
+    hero = make.pick((f"a {kind} named {name}", f"{with_article(animal)} named {name}", name))
+    other = make.pick(
+        [
+            word
+            for word in (*ANIMALS.train, *THINGS.train, *THINGS.held, *FRUITS.held)
+            if word not in {"rain", "sun", "snow", "moon"}
+        ]
+    )
     things = [] if make.chance(0.3) or other in hero else [other]
     place = make.pick(tuple(AT.values())) if make.chance(0.3) else ""
     request = make.fill(ASK, what=" and ".join([hero, *map(with_article, things)]) + (f" {place}" if place else ""))
     if make.chance(0.2):
-        moral = make.pick(("sharing is good", "it is important to be kind", "you should listen to your mother", "friends help each other"))
+        moral = make.pick(
+            ("sharing is good", "it is important to be kind", "you should listen to your mother", "friends help each other")
+        )
         request += " " + make.fill(TEACH, moral=moral)
     if make.chance(0.06):
         return Task([user(make.fill(ASK_ANY)), assistant("")], "story")

@@ -126,7 +126,7 @@ CANNOT_KNOW = phrases("""
     How far is it from {city} to the sea?
     Did it rain in {city} last {day}?
     Give me the address of {name} the {job}.
-    How many {animal}s were born in {city} this year?
+    Where in {city} can I meet a {animal}?
     """)
 
 INTRODUCE = phrases("""
@@ -220,14 +220,13 @@ SAID = words("hello yes good_morning thank_you happy_birthday one_two_three well
 
 def reply(make: Maker) -> Task:
     asked, answer = make.pick(REPLIES)
-    return Task([user(make.fill(asked)), assistant(answer)], "words", answer)
+    return Task([user(make.fill(asked)), assistant(answer)], "sentence", answer)
 
 
 def unknown(make: Maker) -> Task:
     fields = {"city": CITIES, "name": PEOPLE, "job": JOBS, "animal": ANIMALS, "fruit": FRUITS, "language": LANGUAGES}
     question = make.fill(CANNOT_KNOW, day=make.pick(DAYS), **{name: make.pick(values) for name, values in fields.items()})
-    question = question.replace("a engineer", "an engineer").replace("foxs", "foxes").replace("sheeps", "sheep").replace("fishs", "fish")
-    return Task([user(question), assistant(UNKNOWN)], "words", UNKNOWN)
+    return Task([user(question), assistant(UNKNOWN)], "sentence", UNKNOWN)
 
 
 def memory(make: Maker) -> Task:
@@ -265,14 +264,12 @@ def true_or_not(make: Maker) -> Task:
     return Task([user(make.fill(TRUE, a=a, kind=kind)), assistant(answer)], "word", answer)
 
 
-TALKS: tuple[tuple[float, Callable[[Maker], Task]], ...] = (
-    (3, reply), (2.5, unknown), (2, memory), (1, named), (1, repeat), (1, true_or_not),
-)  # fmt: skip
+TALKS: dict[Callable[[Maker], Task], float] = {reply: 3, unknown: 2.5, memory: 2, named: 1, repeat: 1, true_or_not: 1}
 
 
 def talk(make: Maker) -> Task:
     """One of the above, now and then after a greeting or with thanks to end it."""
-    task = make.rng.choices([one for _, one in TALKS], [weight for weight, _ in TALKS])[0](make)
+    task = make.rng.choices(list(TALKS), list(TALKS.values()))[0](make)
     if task.messages[0]["role"] == "user" and make.chance(0.1):
         hello: list[Message] = [user(make.fill(REPLIES[0][0])), assistant(REPLIES[0][1])]
         task.messages[:0] = hello

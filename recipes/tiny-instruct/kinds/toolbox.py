@@ -9,12 +9,11 @@ from typing import Any
 
 from kinds.facts import fact
 from kinds.names import nonce
-from kinds.shapes import Maker, Task, assistant, calls, phrases, result, sentence_case, system, user, with_article
+from kinds.shapes import Maker, Task, assistant, calls, phrases, result, system, user, with_article
 from kinds.talk import REPLIES, reply
 from kinds.toolwords import (
     AFFIXES,
     DESCRIPTIONS,
-    DONE,
     FAULTS,
     GROUPS,
     LEADS,
@@ -23,16 +22,18 @@ from kinds.toolwords import (
     NAMED,
     NO,
     NO_TOOL,
+    NUMBERS,
     OPTIONS,
     QUESTIONS,
     SLOTS,
     STATES,
+    SYNONYMS,
     YES,
     Group,
     Slot,
 )
 
-MOST = 1150  # characters of the tools' JSON: near 320 tokens
+MOST = 1000  # characters of the tools' JSON: near 300 tokens
 SYSTEMS = phrases("""
     Use the tools.
     You are a helpful assistant.
@@ -70,16 +71,13 @@ class Tool:
     arguments: tuple[Argument, ...]
     described: bool
 
-    @property
-    def thing(self) -> str:
-        return with_article(self.noun) if self.group.article == "a" else f"the {self.noun}"
-
     def schema(self) -> dict[str, Any]:
         """The tool as the OpenAI API has it."""
         properties: dict[str, Any] = {}
         for one in self.arguments:
             kind = {"type": "string", "enum": list(one.choices)} if one.choices else {"type": one.slot.type}
-            properties[one.name] = kind | ({"description": f"The {one.spoken}."} if self.described else {})
+            told = f"Whether it is {one.spoken}." if one.slot.type == "boolean" else f"The {one.spoken} to use."
+            properties[one.name] = kind | ({"description": told} if self.described else {})
         parameters: dict[str, Any] = {"type": "object", "properties": properties}
         if needed := [one.name for one in self.arguments if one.required]:
             parameters["required"] = needed
@@ -106,7 +104,7 @@ def third_person(verb: str) -> str:
     return f"{first} {rest}".strip()
 
 
-def compose(make: Maker) -> Tool:
+def compose(make: Maker, most: int) -> Tool:
     """A tool of words that fit together, or (one in six) about a thing that does not exist."""
     group = make.pick(GROUPS)
     verb, noun = make.pick(group.verbs), make.pick(group.nouns)
@@ -114,21 +112,26 @@ def compose(make: Maker) -> Tool:
         noun = nonce(make)
     elif make.chance(0.25) and group.article == "a":
         noun = f"{make.pick(MODIFIERS)} {noun}"
-    description = make.fill(DESCRIPTIONS, verb=verb, verbs=third_person(verb),
-                            thing=with_article(noun) if group.article == "a" else f"the {noun}")  # fmt: skip
-    return Tool(group, joined(make, verb, noun), verb, noun, description, arguments(make, group), make.chance(0.15))
+    return tool_of(make, group, verb, noun, most)
 
 
-def arguments(make: Maker, group: Group) -> tuple[Argument, ...]:
-    """None to three arguments of different kinds and names."""
+def tool_of(make: Maker, group: Group, verb: str, noun: str, most: int) -> Tool:
+    """A tool that does this to that, with at most `most` arguments."""
+    thing = with_article(noun) if group.article == "a" else f"the {noun}"
+    description = make.fill(DESCRIPTIONS, verb=verb, verbs=third_person(verb), thing=thing)
+    return Tool(group, joined(make, verb, noun), verb, noun, description, arguments(make, group, most), make.chance(0.15))
+
+
+def arguments(make: Maker, group: Group, most: int) -> tuple[Argument, ...]:
+    """None to `most` arguments of different kinds and names."""
     made: dict[str, Argument] = {}
-    for kind in make.some(group.slots, make.rng.choice((0, 1, 1, 1, 2, 2, 3))):
+    for kind in make.some(group.slots, min(most, make.rng.choice((0, 1, 1, 1, 2, 2, 3)))):
         slot = SLOTS[kind]
         name = make.pick(slot.names).replace(" ", "_")
         if slot.type == "string" and make.chance(0.12):
             name = nonce(make)
         elif slot.type != "boolean" and make.chance(0.2):
-            name = make.pick(AFFIXES).format(name)
+            name = make.pick(AFFIXES).format(name).replace(" ", "_")
         if make.chance(0.3):
             name = re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
         choices: tuple[str, ...] = ()
@@ -141,50 +144,39 @@ def arguments(make: Maker, group: Group) -> tuple[Argument, ...]:
 
 def alike(one: Tool, other: Tool) -> bool:
     """True if a request for the one might mean the other."""
-    if one.name == other.name or one.noun.split()[-1] == other.noun.split()[-1]:
-        first, second = one.noun.split(), other.noun.split()
-        if len(first) != len(second):
-            return True
-        same = first == second
-        return one.name == other.name or (same and (one.verb == other.verb or not (one.group.distinct and other.group.distinct)))
-    return bool(set(one.noun.split()) & set(other.noun.split())) and one.verb == other.verb
+    first, second = one.noun.split(), other.noun.split()
+    if first == second:
+        synonyms = any({one.verb, other.verb} <= verbs for verbs in SYNONYMS)
+        return one.verb == other.verb or synonyms or not (one.group.distinct and other.group.distinct)
+    if one.name == other.name or (first[-1] == second[-1] and len(first) != len(second)):
+        return True  # "a lamp" may be a garden lamp
+    return one.verb == other.verb and bool(set(first) & set(second))
 
 
-def offer(make: Maker, tool: Tool, count: int) -> list[Tool]:
+def others_than(make: Maker, tool: Tool, count: int, most: int) -> list[Tool]:
     """`count` other tools that no request for `tool` could mean; now and then near ones, of its thing or its action."""
     others: list[Tool] = []
     while len(others) < count:
-        other = compose(make)
+        other = compose(make, most)
         if make.chance(0.3) and tool.group.distinct:
             near = make.chance(0.5)
-            verb = make.pick(tool.group.verbs) if near else tool.verb
-            noun = tool.noun if near else make.pick(tool.group.nouns)
-            thing = with_article(noun) if tool.group.article == "a" else f"the {noun}"
-            text = make.fill(DESCRIPTIONS, verb=verb, verbs=third_person(verb), thing=thing)
-            other = Tool(tool.group, joined(make, verb, noun), verb, noun, text, arguments(make, tool.group), make.chance(0.15))
-        if not any(alike(other, one) or alike(one, other) for one in (tool, *others)) and opposed(other, tool):
+            verb, noun = (make.pick(tool.group.verbs), tool.noun) if near else (tool.verb, make.pick(tool.group.nouns))
+            other = tool_of(make, tool.group, verb, noun, most)
+        if not any(alike(other, one) for one in (tool, *others)):
             others.append(other)
     return others
-
-
-def opposed(one: Tool, other: Tool) -> bool:
-    """False for pairs of verbs that say the same of one thing."""
-    pairs = ({"start", "turn on", "switch on", "activate", "open"}, {"stop", "turn off", "switch off", "close", "unplug"},
-             {"clean", "wash", "polish"}, {"copy", "save", "duplicate"}, {"remove", "erase"}, {"change", "extend", "update", "rename"},
-             {"cook", "heat", "bake", "fry"}, {"add", "insert"}, {"book", "plan", "confirm", "reserve", "arrange"},
-             {"cut", "slice"}, {"order", "serve", "deliver"}, {"find", "call", "visit"}, {"write", "compose"}, {"move", "lift", "carry"},
-             {"train", "tame"}, {"test", "check"}, {"sell", "trade"}, {"paint", "decorate", "draw"}, {"play", "stream"})  # fmt: skip
-    return one.noun != other.noun or not any({one.verb, other.verb} <= pair for pair in pairs)
 
 
 def said(make: Maker, tool: Tool, one: Argument, value: Any) -> str:
     """The words of a request that give `one` its value: with its name, unless its type alone tells it from the others."""
     if one.slot.type == "boolean":
-        return str(make.pick(YES if value else NO)).format(name=one.spoken)
+        way = str(make.pick(YES if value else NO))
+        return ("," if way.startswith("{name}") else "") + " " + way.format(name=one.spoken)
     alone = sum(other.slot.type == one.slot.type for other in tool.arguments) == 1
     if alone and one.slot.ways and make.chance(0.6):
-        return str(make.pick(one.slot.ways)).format(v=value)
-    return str(make.pick(NAMED)).format(name=one.spoken, v=value)
+        return " " + str(make.pick(one.slot.ways)).format(v=value)
+    way = str(make.pick(NAMED))
+    return ("," if way.startswith("{name}") else "") + " " + way.format(name=one.spoken, v=value)
 
 
 def request(make: Maker, tool: Tool) -> tuple[str, dict[str, Any]]:
@@ -198,11 +190,11 @@ def request(make: Maker, tool: Tool) -> tuple[str, dict[str, Any]]:
             parts.append(said(make, tool, one, value))
     if make.chance(0.3):
         make.rng.shuffle(parts)
-    parts.sort(key=lambda part: not re.match(r'called|named|known|that bears|marked|[A-Z]+\d', part))  # 'the song called "Blue Moon"'
+    # First what belongs to the thing: 'the song called "Blue Moon"', "the lamp K42".
+    parts.sort(key=lambda part: not re.match(r" (called|named|known|that bears|marked|[A-Z]+\d)", part))
     text = ""
     for part in parts:
-        listed = re.match(r"[\w ]+( =|:) ", part) or re.match(r"[a-z]\w* [\w\"]+$", part) and not re.match(r"(in|at|on|to|for|near|next|with|all|and|but|marked) ", part)
-        text += (", " if listed and not part.startswith(("and ", "but ")) else " ") + part
+        text += part.replace(" with ", " and ", 1) if " with " in text and part.startswith(" with ") else part
     thing = f"the {tool.noun}" if tool.group.article == "the" or make.chance(0.5) else with_article(tool.noun)
     return f"{thing}{text}", values
 
@@ -220,15 +212,19 @@ def tool_task(make: Maker) -> Task:
     return {"call": one_call, "none": no_tool, "plain": no_need, "two": two_calls, "after": after_result}[kind](make)
 
 
-def fitting(make: Maker, tool: Tool) -> tuple[list[Tool], list[dict[str, Any]]]:
-    """Other tools, and the schemas of all in random order, in few enough characters."""
-    count = make.rng.choices((0, 1, 2, 3), (20, 30, 30, 20))[0]
-    others = offer(make, tool, count)
+def scene(make: Maker, least: int = 0) -> tuple[Tool, list[Tool]]:
+    """A tool and `least` to three others. The more there are the fewer arguments each has, for prompts of a bounded length."""
     while True:
-        schemas = [one.schema() for one in make.some([tool, *others], len(others) + 1)]
-        if len(json.dumps(schemas)) <= MOST or not others:
-            return others, schemas
-        others.pop()
+        count = make.rng.choices((0, 1, 2, 3), (20, 30, 30, 20))[0]
+        most = (3, 3, 2, 1)[count]
+        tool = compose(make, most)
+        others = others_than(make, tool, count, most)
+        if count >= least and len(json.dumps([one.schema() for one in (tool, *others)])) <= MOST:
+            return tool, others
+
+
+def shuffled(make: Maker, tools: list[Tool]) -> list[dict[str, Any]]:
+    return [tool.schema() for tool in make.some(tools, len(tools))]
 
 
 def opening(make: Maker) -> list[dict[str, Any]]:
@@ -239,76 +235,65 @@ def opening(make: Maker) -> list[dict[str, Any]]:
 
 
 def one_call(make: Maker) -> Task:
-    tool = compose(make)
-    others, schemas = fitting(make, tool)
+    tool, others = scene(make)
     text, values = request(make, tool)
     messages = [*opening(make), user(phrase(make, tool, text, others)), calls([(tool.name, values)])]
-    return Task(messages, "calls", tools=schemas)
+    return Task(messages, "calls", tools=shuffled(make, [tool, *others]))
 
 
 def no_tool(make: Maker) -> Task:
     """A request that none of the tools fits."""
-    tool = compose(make)
-    others = offer(make, tool, make.rng.choice((1, 1, 2, 3)))
-    while len(json.dumps(schemas := [one.schema() for one in others])) > MOST:
-        others.pop()
+    tool, others = scene(make, least=1)
     text, _ = request(make, tool)
-    return Task([*opening(make), user(phrase(make, tool, text, others)), assistant(NO_TOOL)], "words", NO_TOOL, tools=schemas)
+    messages = [*opening(make), user(phrase(make, tool, text, others)), assistant(NO_TOOL)]
+    return Task(messages, "sentence", NO_TOOL, tools=shuffled(make, others))
 
 
 def no_need(make: Maker) -> Task:
     """Small talk or a fact, though there are tools."""
     task = (reply if make.chance(0.5) else fact)(make)
-    task.tools = fitting(make, compose(make))[1]
+    tool, others = scene(make)
+    task.tools = shuffled(make, [tool, *others])
     return task
 
 
 def two_calls(make: Maker) -> Task:
-    """Two things asked for at once: by one tool for two values, or by two tools."""
-    while True:
-        tool = compose(make)
-        others, schemas = fitting(make, tool)
-        text, values = request(make, tool)
-        strings = [one for one in tool.arguments if isinstance(values.get(one.name), str) and not one.choices]
-        if others and len(values) < 3 and len(others[0].arguments) < 3:
-            more, second = request(make, others[0])
-            first = f"{tool.verb} {text}"
-            asked = make.fill(LEADS, do=f"{first} and then {others[0].verb} {more}")
-            return Task([user(asked), calls([(tool.name, values), (others[0].name, second)])], "calls", tools=schemas)
-        if len(values) == 1 and strings and strings[0].slot.ways:
-            name, other = strings[0].name, strings[0].slot.value(make)
-            if other != values[name] and str(values[name]) in text and '"' not in text:
-                asked = phrase(make, tool, text.replace(str(values[name]), f"{values[name]} and {other}"), others)
-                return Task([user(asked), calls([(tool.name, values), (tool.name, {name: other})])], "calls", tools=schemas)
+    """Two things asked for at once: of two tools, or of one for two values."""
+    tool, others = scene(make)
+    text, values = request(make, tool)
+    if others:
+        more, second = request(make, others[0])
+        asked = make.fill(LEADS, do=f"{tool.verb} {text} and then {others[0].verb} {more}")
+        wanted = [(tool.name, values), (others[0].name, second)]
+    else:
+        one = tool.arguments[0] if tool.arguments else None
+        if one is None or len(values) != 1 or one.slot.type != "string" or '"' in text:
+            return two_calls(make)
+        first, other = values.get(one.name), one.slot.value(make)
+        if first is None or first == other:
+            return two_calls(make)
+        asked = phrase(make, tool, text.replace(first, f"{first} and {other}"), others)
+        wanted = [(tool.name, values), (tool.name, {one.name: other})]
+    return Task([user(asked), calls(wanted)], "calls", tools=shuffled(make, [tool, *others]))
 
 
 def after_result(make: Maker) -> Task:
     """A call, its result and the short answer that uses it; sometimes thanks after."""
     task = one_call(make)
-    name = task.messages[-1]["tool_calls"][0]["function"]["name"]
-    key, what = (nonce(make) if make.chance(0.2) else make.pick(RESULT_KEYS)), make.rng.randrange(5)
-    value: Any = make.rng.randint(1, 999) if make.chance(0.5) else make.pick(STATES)
+    what = make.rng.randrange(5)
+    content: dict[str, Any]
     if what == 0:
-        content, answer = {"ok": True}, make.pick(DONE[:1])
+        content, answer = {"ok": True}, "Done."
     elif what == 1:
         fault = make.pick(FAULTS)
         content, answer = {"error": fault}, f"That did not work: {fault}."
     else:
+        key, value = (make.pick(NUMBERS), make.rng.randint(1, 999)) if what < 4 else ("status", make.pick(STATES))
+        if make.chance(0.2):
+            key = nonce(make)
         content, answer = {key: value}, f"The {key} is {value}."
-    assert name
     task.messages += [result(content), assistant(answer)]
     if make.chance(0.15):
         task.messages += [user(make.fill(REPLIES[2][0])), assistant(REPLIES[2][1])]
     task.form, task.answer = "sentence", answer
     return task
-
-
-RESULT_KEYS = ("status", "result", "price", "number", "state", "answer", "level", "value", "total", "code", "place", "time")
-
-
-def describe(schema: dict[str, Any]) -> tuple[str, list[str]]:
-    """A tool's name and those of its arguments."""
-    return schema["function"]["name"], list(schema["function"]["parameters"]["properties"])
-
-
-__all__ = ["describe", "sentence_case", "tool_task"]

@@ -44,10 +44,9 @@ OPTIONS = (words("small medium large tiny huge | giant narrow wide"), words("slo
            words("round square flat | oval curved hollow"), words("daily weekly monthly | hourly yearly nightly"))  # fmt: skip
 
 SLOTS = {
-    "place": Slot(words("city town place location area country | village region destination"), "string", one_of(CITIES), phrases("""
+    "place": Slot(words("city town place location area | village region destination"), "string", one_of(CITIES), phrases("""
         in {v}
         near {v}
-        at {v}
         --
         around {v}
         close to {v}
@@ -134,43 +133,61 @@ SLOTS = {
 }  # fmt: skip
 
 GROUPS = (
-    Group(words("paint repair clean wash sell wrap lift weigh draw move hide measure | polish carry trade decorate"),
-          words("lamp chair table boat bike clock kite drum basket wagon piano bench toy doll robot sofa mirror bell ladder vase statue"
-                " hat coat carpet fence shelf | barrel saddle violin lantern cupboard bucket"),
+    Group(words("paint repair clean wash sell wrap lift weigh draw move hide measure | polish carry trade decorate bury"
+                " borrow"),
+          words("lamp chair table boat bike clock kite drum basket wagon piano bench toy doll robot sofa mirror bell ladder"
+                " vase statue hat coat carpet fence shelf | barrel saddle violin lantern cupboard bucket hammock trumpet"
+                " canoe sledge parasol cradle"),
           ("place", "person", "day", "colour", "option", "price", "code", "flag")),
-    Group(words("get find show look_up fetch check | read retrieve report"),
-          words("weather temperature price population height distance timetable menu address news traffic tide wind map history age area"
-                " schedule score speed weight | altitude humidity forecast postcode currency capacity"),
+    Group(words("get find show look_up fetch check | read retrieve report supply tell"),
+          words("weather temperature price population height distance timetable menu address news traffic tide wind map"
+                " history age area schedule score speed weight | altitude humidity forecast postcode currency capacity"
+                " sunrise pollen latitude voltage"),
           ("place", "day", "hour", "language", "code", "title"), "the", distinct=False),
-    Group(words("book cancel plan confirm change extend | reserve postpone arrange"),
-          words("table room ticket lesson tour flight taxi meeting party visit trip seat dinner train hotel game concert holiday"
-                " | cabin ferry banquet interview carriage"),
+    Group(words("book cancel plan confirm change extend | reserve postpone arrange prolong"),
+          words("table room ticket lesson tour flight taxi meeting party visit trip seat dinner train hotel game concert"
+                " holiday | cabin ferry banquet interview carriage picnic wedding checkup audition"),
           ("place", "day", "hour", "count", "person", "price", "flag")),
-    Group(words("send write print translate delete sign | forward archive compose"),
-          words("letter note card message email postcard invitation report photo poem story answer question"
-                " | telegram memo leaflet greeting"),
+    Group(words("send write print translate delete sign | forward archive compose encrypt recite"),
+          words("letter note card message email postcard invitation report photo poem story answer question | telegram memo"
+                " leaflet greeting petition diary anthem brochure"),
           ("reader", "language", "title", "day", "flag", "count")),
-    Group(words("start stop open close lock reset turn_on turn_off switch_on switch_off dim test | activate unplug rotate mute"),
-          words("heater fan oven gate pump window radio printer washer alarm camera sprinkler elevator door engine light computer"
-                " fridge curtain | boiler shutter freezer antenna dryer"),
+    Group(words("start stop reset turn_on turn_off switch_on switch_off test | activate unplug rotate inspect"),
+          words("heater fan oven pump radio printer washer alarm camera sprinkler elevator engine light computer fridge"
+                " robot lamp | boiler freezer antenna dryer mixer blender projector toaster scanner"),
           ("room", "level", "minutes", "hour", "flag", "option"), "the"),
-    Group(words("add remove rename update copy save | insert erase duplicate"),
-          words("contact task recipe file account student player word event folder order page user list city reminder"
-                " | invoice bookmark patient voucher chapter"),
+    Group(words("open close lock unlock | shut seal bolt"),
+          words("gate window door box drawer safe garage cage cellar roof | shutter hatch lid vault chest greenhouse locker"),
+          ("room", "code", "minutes", "hour", "flag"), "the"),
+    Group(words("add remove rename update copy save | insert erase duplicate approve"),
+          words("contact task recipe file account student player word event folder order page list user reminder | invoice"
+                " bookmark patient voucher chapter receipt ledger tenant coupon"),
           ("title", "code", "count", "day", "flag", "person")),
-    Group(words("play pause record rate download skip | stream review rewind"),
-          words("song film podcast video game album show tape record audio_book | melody cartoon playlist opera"),
+    Group(words("play pause record rate download skip | stream review rewind loop"),
+          words("song film podcast video game album show tape record audio_book | melody cartoon playlist opera ballad"
+                " documentary lecture sonata"),
           ("title", "person", "level", "minutes", "flag", "room")),
-    Group(words("feed walk brush train find visit call photograph | groom adopt tame"),
-          words("dog cat horse rabbit duck goat hamster parrot sheep pony cow pig mouse owl | donkey turtle ferret peacock"),
-          ("title", "count", "hour", "place", "day", "person")),
-    Group(words("cook bake order cut cool serve heat taste | fry deliver slice"),
-          words("pizza soup cake bread pie salad pasta pancake fish stew burger sandwich cookie | omelette muffin waffle curry"),
+    Group(words("feed walk brush train find visit call photograph | groom adopt tame vaccinate"),
+          words("dog cat horse rabbit duck goat hamster parrot sheep pony cow pig mouse owl | donkey turtle ferret peacock"
+                " llama swan otter pigeon"),
+          ("count", "hour", "place", "day", "person")),
+    Group(words("cook bake order cut cool serve heat taste | fry deliver slice chill"),
+          words("pizza soup cake bread pie salad pasta pancake fish stew burger sandwich cookie | omelette muffin waffle"
+                " curry risotto lasagna porridge dumpling"),
           ("count", "option", "person", "minutes", "flag", "room", "price")),
 )  # fmt: skip
+# Verbs of which a request for one might mean the other, done to the same thing.
+SYNONYMS = (
+    {"start", "turn on", "switch on", "activate"}, {"stop", "turn off", "switch off", "unplug"}, {"clean", "wash", "polish"},
+    {"copy", "save", "duplicate"}, {"remove", "erase"}, {"change", "extend", "update", "rename", "prolong", "postpone"},
+    {"cook", "heat", "bake", "fry"}, {"add", "insert"}, {"book", "plan", "confirm", "reserve", "arrange"}, {"cut", "slice"},
+    {"order", "serve", "deliver"}, {"find", "call", "visit"}, {"write", "compose"}, {"move", "lift", "carry"}, {"train", "tame"},
+    {"test", "inspect"}, {"sell", "trade"}, {"paint", "decorate", "draw"}, {"play", "stream"}, {"close", "lock"},
+    {"shut", "seal", "bolt"}, {"hide", "bury"}, {"cool", "chill"}, {"weigh", "measure"},
+)  # fmt: skip
 MODIFIERS = words(
-    "garden kitchen school office city summer winter family old new small big night morning green blue wooden toy beach village"
-    " | harbour royal rusty lucky festive spare"
+    "garden kitchen school office city summer winter family old new small big night morning green blue wooden toy beach"
+    " village | harbour royal rusty lucky festive spare copper antique purple velvet"
 )
 
 LEADS = phrases("""
@@ -210,6 +227,7 @@ DESCRIPTIONS = phrases("""
     {verb} {thing}.
     {verbs} {thing}.
     Use this to {verb} {thing}.
+    {verb} {thing} and return the result.
     --
     Lets you {verb} {thing}.
     A way to {verb} {thing}.
@@ -248,8 +266,8 @@ NO = phrases("""
     ({name}: false)
     """)
 NAME_STYLES = ("{v}_{n}", "{v}_{n}", "{v}_{n}", "camel", "camel", "{n}_{v}", "Pascal", "{v}-{n}", "{v}_the_{n}", "{v}{n}")
-AFFIXES = words("{}_name {}_value target_{} my_{} new_{} {}_text | {}_info given_{} {}_field")
-DONE = ("Done.", "Done.", "It is done.")
+AFFIXES = words("{}_value target_{} new_{} {}_param | {}_input given_{} {}_field")
 STATES = ("open", "closed", "ready", "late", "full", "free", "busy", "new", "lost", "on the way")
 FAULTS = ("no free place", "not found", "no power", "wrong name", "too late", "not allowed")
+NUMBERS = ("price", "number", "level", "total", "count", "result", "size", "value")
 NO_TOOL = "I have no tool for that."
