@@ -41,7 +41,7 @@ FRUITS = words("apple pear plum orange banana lemon peach cherry grape melon | m
 
 STARTS = "b br c d dr f fl g gr h j k l m n p pl qu r s sk st t tr v w z"
 MIDDLES = "a e i o u ai ee oo ou"
-ENDS = "b ck d f g k l ll m mp n nd p r rt sh sk ss t x z"
+ENDS = "b ck d f g k l ll m mp n p r rt sh sk ss st t x z"
 
 
 def title(make: Maker) -> str:

@@ -61,7 +61,7 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         comes on {v}
         arrives on {v}
         --
-        takes {v} as the weekday
+        has the weekday {v} in mind
         """),
     ),
     "count": (

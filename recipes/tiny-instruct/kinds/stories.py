@@ -13,20 +13,41 @@ from kinds.names import ANIMALS, BOYS, FRUITS, GIRLS, PEOPLE
 from kinds.shapes import Maker, Task, assistant, phrases, system, user, with_article, words
 
 LONGEST = 140  # words: near 180 tokens, so that a story ends within 200
-PLACES = words(
-    "park forest garden beach house farm school zoo kitchen town river yard store pond lake castle mountain sea | village"
-    " library island market"
-)
 THINGS = words(
-    "ball box cake tree flower car boat book hat toy bike kite apple cookie rock doll truck balloon bed swing bag rain sun"
-    " snow moon | ladder drum candle key"
+    "ball box cake tree flower car boat book hat toy bike kite apple cookie rock doll truck balloon bed swing bag"
+    " pencil mirror tower phone kitten puppy butterfly farmer leaf hill plant cup chair table star lamp stick jar pot spoon ring"
+    " picture train plane cloud seed pumpkin camera piano tractor spider dragon princess king queen fairy robot monster boy girl"
+    " man woman baby teacher shirt shoe rainbow feather"
+    " | ladder drum candle key"
 )
-KEEPERS = "girl boy man woman " + " ".join((*ANIMALS.train, *ANIMALS.held))
-AT = {"park": "in the park", "forest": "in the forest", "garden": "in the garden", "house": "in a house", "town": "in a town",
-      "kitchen": "in the kitchen", "yard": "in the yard", "castle": "in a castle", "store": "in a store", "village": "in a"
-      " village",
-      "library": "in a library", "island": "on an island", "market": "at a market", "sea": "by the sea", "farm": "on a farm",
-      "mountain": "on a mountain", "river": "by a river", "pond": "by a pond", "lake": "by a lake"}  # fmt: skip
+KEEPERS = ("girl", "boy", "man", "woman", *ANIMALS.train, *ANIMALS.held)
+PLACES = {
+    "park": "in the park", "forest": "in the forest", "garden": "in the garden", "house": "in a house", "town": "in a town",
+    "kitchen": "in the kitchen", "yard": "in the yard", "castle": "in a castle", "store": "in a store", "village": "in a village",
+    "library": "in a library", "island": "on an island", "market": "at a market", "sea": "by the sea", "farm": "on a farm",
+    "mountain": "on a mountain", "river": "by a river", "pond": "by a pond", "lake": "by a lake", "school": "at school",
+    "zoo": "at the zoo", "beach": "at the beach",
+}  # fmt: skip
+FAMILY = {
+    "Mom",
+    "Dad",
+    "Mommy",
+    "Daddy",
+    "Mama",
+    "Papa",
+    "Mum",
+    "Mummy",
+    "Grandma",
+    "Grandpa",
+    "God",
+    "Christmas",
+    "The",
+    "She",
+    "They",
+}
+BEGINS = r"(Once|One|There|In|On|At|It|Every|Long|A|The|Today|[A-Z][a-z]+ (and|was|is|had|likes?|loved?|liked|wanted))\b"
+MORAL = r"\b(?:learned|the story is|remembered|knew) that ((?:it's|it is|sharing|being|helping|you|even)\b[^.!?\"]{12,70})[.!]"
+MORALS = ("sharing is good", "it is important to be kind", "you should listen to your mother", "friends help each other")
 
 ASK = phrases("""
     Tell me a story about {what}.
@@ -87,13 +108,13 @@ WHO = phrases("""
 
 @dataclass(frozen=True)
 class Story:
-    """A text, and what a request can ask for: who ("a girl named Lily"), other things in it, a place, a moral."""
+    """A text, and what a request can ask for: who ("a girl named Lily"), other things in it, places, a moral."""
 
     text: str
     name: str | None
     hero: str | None
-    others: tuple[str, ...]
-    places: tuple[str, ...]
+    others: list[str]
+    places: list[str]
     moral: str | None
 
 
@@ -105,56 +126,50 @@ def read_stories(path: Path) -> list[Story]:
 
 
 def is_whole(text: str) -> bool:
-    """True for a story that is short, well begun and ended, in plain characters."""
-    opening = re.match(
-        r"(Once|One|There|In|On|At|It|Every|Long|A|The|Today|[A-Z][a-z]+ (and|was|is|had|likes?|loved?|liked|wanted)) ?", text
-    )
+    """True for a story that is short, well begun and ended, in plain characters, and about nothing grim."""
+    begun = re.match(BEGINS, text)
+    ended = re.search(r'[.!?]"?$', text) and text.isascii() and text.count('"') % 2 == 0
     grim = re.search(r"\b(dead|die[ds]?|kill\w*|blood|guns?|hate[ds]?|stupid|shot)\b", text)
-    whole = not grim and opening and re.search(r'[.!?]"?$', text) and text.isascii() and text.count('"') % 2 == 0
-    return bool(whole) and 40 <= len(text.split()) <= LONGEST
+    return bool(begun and ended and not grim) and 40 <= len(text.split()) <= LONGEST
 
 
 def known(text: str) -> Story:
     """What occurs in the text."""
-    lowered = Counter(re.findall(r"[a-z]+", text.lower()))
-    named = re.search(rf"\b({KEEPERS.replace(' ', '|')}),? (?:named|called) ([A-Z][a-z]+)\b", text)
-    people = Counter(re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,}\b", text))
-    names = [name for name, count in people.most_common(2) if count > 1 and name.lower() not in {"mom", "dad", "mommy", "daddy"}]
-    name = named[2] if named else next((one for one in names if one in (*PEOPLE.train, *PEOPLE.held)), None)
-    hero = f"{with_article(named[1])} named {name}" if named else name
-    others = [
-        word for word in (*ANIMALS.train, *THINGS.train, *ANIMALS.held) if lowered[word] > 1 and not (named and word == named[1])
+    counts = Counter(re.findall(r"[a-z]+", text.lower()))
+    named = re.search(rf"\b({'|'.join(KEEPERS)}),? (?:named|called) ([A-Z][a-z]+)\b", text)
+    inside = Counter(re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,}\b", text))  # capitals that begin no sentence
+    names = [
+        word
+        for word, count in inside.most_common()
+        if count > 1 and word not in FAMILY and not re.search(rf"\b{word.lower()}\b", text)
     ]
-    moral = re.search(
-        r"(?:learned|moral of the story is|remembered|knew) that (?:it is|it was|it's)? ?([a-z][^.!?\"]{12,70})[.!]", text
-    )
-    good = moral[0].split(" that ", 1)[1].rstrip(".!") if moral else None
-    fits = good is not None and re.match(
-        r"(it is|it's|it was (important|good|better)|sharing|being|helping|you should|sometimes|even)\b", good
-    )
-    return Story(
-        text, name, hero, tuple(others), tuple(place for place in PLACES.train if lowered[place]), good if fits else None
-    )
+    name = named[2] if named else names[0] if names else None
+    hero = f"{with_article(named[1])} named {name}" if named else name
+    things = [
+        word for word in (*ANIMALS.train, *ANIMALS.held, *THINGS.train) if counts[word] and not (named and word == named[1])
+    ]
+    others = [word for word in things if counts[word] > 1] or (things if hero is None else [])
+    moral = re.search(MORAL, text)
+    return Story(text, name, hero, others, [place for place in PLACES if counts[place]], moral[1] if moral else None)
+
+
+def listed(items: list[str]) -> str:
+    return ", ".join(items[:-1]) + " and " + items[-1] if len(items) > 1 else "".join(items)
 
 
 def wanted(make: Maker, story: Story) -> tuple[str, list[str]]:
     """What to ask for, in words ("a girl named Lily and a dog in the park"), and the words that should come back."""
-    subjects = [story.hero] if story.hero and (make.chance(0.8) or not story.others) else []
-    others = make.some(story.others, min(len(story.others), make.rng.choice((0, 1, 1, 2)) if subjects else 1))
-    subjects += [
-        other if other in {"rain", "snow"} else f"the {other}" if other in {"sun", "moon"} else with_article(other)
-        for other in others
-    ]
-    text = ", ".join(subjects[:-1]) + " and " + subjects[-1] if len(subjects) > 1 else "".join(subjects)
-    place = make.pick(story.places) if story.places and make.chance(0.35) else None
-    if text and place:
-        text += " " + AT.get(place, f"at the {place}")
-    return text, [word for word in (story.name if subjects and subjects[0] == story.hero else None, *others) if word]
+    heroes = [story.hero] if story.hero and (make.chance(0.8) or not story.others) else []
+    others = make.some(story.others, min(len(story.others), make.pick((0, 1, 1, 2)) if heroes else 1))
+    text = listed([*heroes, *map(with_article, others)])
+    if text and story.places and make.chance(0.35):
+        text += f" {PLACES[make.pick(story.places)]}"
+    return text, [*([story.name] if heroes and story.name else []), *others]
 
 
 def told(make: Maker, story: Story) -> Task:
     """A request and the story it asks for; sometimes a question about it after."""
-    text, mentions = wanted(make, story)
+    text, mentions = wanted(make, story) if make.chance(0.97) else ("", [])
     request = make.fill(ASK, what=text) if text else make.fill(ASK_ANY)
     if story.moral and make.chance(0.6):
         request += " " + make.fill(TEACH, moral=story.moral)
@@ -168,24 +183,16 @@ def told(make: Maker, story: Story) -> Task:
 
 def ordered(make: Maker) -> Task:
     """A held-out request: made from the lists, with no story known to answer it."""
-    animal, (kind, names) = make.pick(ANIMALS.train + ANIMALS.held), make.pick((("girl", GIRLS), ("boy", BOYS)))
-    name = make.pick(names.held + names.train[:10])
-    hero = make.pick((f"a {kind} named {name}", f"{with_article(animal)} named {name}", name))
-    other = make.pick(
-        [
-            word
-            for word in (*ANIMALS.train, *THINGS.train, *THINGS.held, *FRUITS.held)
-            if word not in {"rain", "sun", "snow", "moon"}
-        ]
-    )
-    things = [] if make.chance(0.3) or other in hero else [other]
-    place = make.pick(tuple(AT.values())) if make.chance(0.3) else ""
-    request = make.fill(ASK, what=" and ".join([hero, *map(with_article, things)]) + (f" {place}" if place else ""))
-    if make.chance(0.2):
-        moral = make.pick(
-            ("sharing is good", "it is important to be kind", "you should listen to your mother", "friends help each other")
-        )
-        request += " " + make.fill(TEACH, moral=moral)
     if make.chance(0.06):
         return Task([user(make.fill(ASK_ANY)), assistant("")], "story")
+    kind, names = make.pick((("girl", GIRLS), ("boy", BOYS), (make.pick(ANIMALS.train + ANIMALS.held), PEOPLE)))
+    name = make.pick(names.held + names.train[:10])
+    other = make.pick((*ANIMALS.train, *THINGS.train, *THINGS.held, *FRUITS.held))
+    things = [] if make.chance(0.3) or other == kind else [other]
+    what = listed([name if make.chance(0.3) else f"{with_article(kind)} named {name}", *map(with_article, things)])
+    if make.chance(0.3):
+        what += f" {make.pick(tuple(PLACES.values()))}"
+    request = make.fill(ASK, what=what)
+    if make.chance(0.2):
+        request += " " + make.fill(TEACH, moral=make.pick(MORALS))
     return Task([user(request), assistant("")], "story", mentions=[name, *things])
