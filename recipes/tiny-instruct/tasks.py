@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -51,10 +50,9 @@ def training(kind: str, seed: int, count: int, corpus: Path | None) -> Iterator[
             if number % len(held) == 0:
                 make.rng.shuffle(held)  # every story is asked for before one is again
             yield told(make, held[number % len(held)])
-    elif kind == "facts":
-        yield from islice((fact(make) for _ in iter(int, 1)), count)  # there are fewer facts than that: they repeat
-    elif kind == "talk":
-        yield from islice((talk(make) for _ in iter(int, 1)), count)
+    elif kind in {"facts", "talk"}:
+        for _ in range(count):  # there are fewer different ones than that: they repeat
+            yield (fact if kind == "facts" else talk)(make)
     else:
         yield from distinct(make, json_order if kind == "json" else tool_task, count)
 

@@ -88,11 +88,15 @@ def test_the_files_are_those_of_the_default_seed(recipe: dict[str, Any]) -> None
     assert (len(made["requests"]), len(made["tools"])) == (200, 100)
 
 
-def test_no_name_held_out_occurs_in_training(training: dict[str, list[Line]]) -> None:
+def test_no_name_held_out_occurs_in_training(recipe: dict[str, Any], training: dict[str, list[Line]]) -> None:
     (tools, arguments), (known_tools, known_arguments) = offered(held("tools")), offered(training["tools"])
     assert tools & known_tools == set()
     assert arguments & known_arguments == set()
     assert len(known_tools) > 10_000
+    toolwords = import_module("kinds.toolwords")
+    parts = [part for group in toolwords.GROUPS for part in (group.verbs, group.nouns)]
+    parts += [toolwords.MODIFIERS, *(slot.names for slot in toolwords.SLOTS.values())]
+    assert {word for part in parts for word in part.held} & {word for part in parts for word in part.train} == set()
     keys = {key for line in training["json"] for key in json.loads(line["messages"][-1]["content"])}
     assert keys & {key for line in held("requests") for key in line.get("keys", ())} == set()
 

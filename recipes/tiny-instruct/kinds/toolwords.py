@@ -44,7 +44,7 @@ OPTIONS = (words("small medium large tiny huge | giant narrow wide"), words("slo
            words("round square flat | oval curved hollow"), words("daily weekly monthly | hourly yearly nightly"))  # fmt: skip
 
 SLOTS = {
-    "place": Slot(words("city town place location area | village region destination"), "string", one_of(CITIES), phrases("""
+    "place": Slot(words("city town place location area | county region destination"), "string", one_of(CITIES), phrases("""
         in {v}
         near {v}
         --
@@ -139,7 +139,7 @@ GROUPS = (
                 " vase statue hat coat carpet fence shelf | barrel saddle violin lantern cupboard bucket hammock trumpet"
                 " canoe sledge parasol cradle"),
           ("place", "person", "day", "colour", "option", "price", "code", "flag")),
-    Group(words("get find show look_up fetch check | read retrieve report supply tell"),
+    Group(words("get find show look_up fetch check | read retrieve compute supply tell"),
           words("weather temperature price population height distance timetable menu address news traffic tide wind map"
                 " history age area schedule score speed weight | altitude humidity forecast postcode currency capacity"
                 " sunrise pollen latitude voltage"),
@@ -204,6 +204,17 @@ LEADS = phrases("""
     I want you to {do}.
     We have to {do}.
     Hello! Please {do}.
+    Now {do}.
+    You should {do}.
+    Will you {do}?
+    Try to {do}.
+    {do} for me.
+    {do} right away.
+    Do this: {do}.
+    My task for you: {do}.
+    The plan is to {do}.
+    Someone must {do}.
+    Is it possible to {do}?
     --
     Would you be so kind and {do}?
     It is time to {do}.
@@ -218,6 +229,8 @@ QUESTIONS = phrases("""
     Tell me {do}.
     Do you know {do}?
     Give me {do}.
+    I want to know {do}.
+    Can you tell me {do}?
     --
     I wonder about {do}.
     How about {do}?
@@ -241,6 +254,9 @@ NAMED = phrases("""
     {name} = {v}
     and set {name} to {v}
     with {v} as the {name}
+    and take {v} as {name}
+    and its {name} should be {v}
+    [{name}={v}]
     --
     where the {name} is {v}
     using {v} for the {name}
@@ -252,6 +268,8 @@ YES = phrases("""
     with {name} on
     {name}: yes
     and {name} is true
+    and keep it {name}
+    and it must be {name}
     --
     and be sure that it is {name}
     ({name}: true)
@@ -261,6 +279,8 @@ NO = phrases("""
     with {name} off
     {name}: no
     and {name} is false
+    and never {name}
+    but it must not be {name}
     --
     but do not let it be {name}
     ({name}: false)
