@@ -13,7 +13,20 @@ from tests.cli.conftest import Run
 from tests.cli.subprocesses import command, python
 
 GROUPS = {"tokenizer": ("train", "encode"), "eval": ("bpb",)}
-VERBS = ("generate", "chat", "serve", "convert", "merge", "quantize", "verify", "curate", "pretrain", "download", "bench")
+VERBS = (
+    "generate",
+    "chat",
+    "serve",
+    "convert",
+    "merge",
+    "quantize",
+    "verify",
+    "curate",
+    "pretrain",
+    "finetune",
+    "download",
+    "bench",
+)
 PAGES = (*VERBS, *(f"{group} {verb}" for group, verbs in GROUPS.items() for verb in verbs))
 HEAVY = (
     "torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "pydantic", "rich", "fastapi",
