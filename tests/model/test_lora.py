@@ -123,13 +123,10 @@ def test_several_in_one_batch_have_the_bits_of_each_alone(kernels: str, dtype: t
         ]
         crowd.step([(member, n) for member, n, _ in fed], [route for _, _, route in fed])
     for member, route in zip(members, routes, strict=True):
-        single = network(CONFIG, dtype=dtype, kernels=room(kernels))
-        if route >= 0:
-            put_adapter(single, adapters[route], specs[route])
-        lone = Crowd(single, chunk=9, page_tokens=4, max_len=30)
+        lone = Crowd(model if route >= 0 else base, chunk=9, page_tokens=4, max_len=30)
         again = lone.join(member.ids)
         while again.left:
-            lone.step([(again, min(again.left, 9))])
+            lone.step([(again, min(again.left, 9))], [route] if route >= 0 else None)
         assert torch.equal(member.logits, again.logits)
 
 

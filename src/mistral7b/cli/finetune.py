@@ -43,9 +43,10 @@ def finetune(
     ] = None,
     as_json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Fine-tune a model on examples, by a recipe: LoRA, QLoRA or all weights; or on preferences (objective: dpo).
+    """Fine-tune a model on examples, by a recipe.
 
-    Runs, stops and goes on as pretrain does. In the run's folder at the end: adapter/ in PEFT's layout, or model/.
+    LoRA, QLoRA or all weights, or preferences (objective: dpo). Runs, stops and goes on as pretrain does. In the run's folder
+    at the end: adapter/ in PEFT's layout, or model/.
     """
     from mistral7b.recipe import read_recipe, settings
     from mistral7b.train.finetune_recipe import Finetune

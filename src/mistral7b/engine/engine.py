@@ -124,8 +124,6 @@ class Engine:
         for request in put_off:
             self._begin_again(request)
         turns = [Turn(request, tokens) for request, tokens in share]
-        # Rows of one adapter side by side are one product.
-        turns.sort(key=lambda turn: -1 if turn.request.adapter is None else turn.request.adapter)
         self._draft(turns)
         return turns
 

@@ -84,16 +84,9 @@ class TokenBatch:
             _int64(adapters) if adapters else None,
         )  # fmt: skip
 
-    def routes(self) -> tuple[tuple[int, slice], ...] | None:
-        """All rows as runs of one adapter each, (adapter, rows); None where `adapters` is."""
-        if self.adapters is None:
-            return None
-        runs: list[tuple[int, slice]] = []
-        for adapter, (begin, end) in zip(self.adapters.tolist(), pairwise(self.borders.tolist()), strict=True):
-            joined = bool(runs) and runs[-1][0] == adapter
-            start = runs.pop()[1].start if joined else begin
-            runs.append((adapter, slice(start, end)))
-        return tuple(runs)
+    def adapter_rows(self) -> Tensor | None:
+        """The adapter of each row, `[T]`; None where `adapters` is."""
+        return None if self.adapters is None else torch.repeat_interleave(self.adapters, self.borders.diff())
 
     def to(self, device: torch.device) -> TokenBatch:
         """The same batch on another device; lengths stay tensors."""

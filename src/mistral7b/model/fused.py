@@ -24,7 +24,7 @@ class FusedLayers(Layers):
         self.adapted = any(hasattr(module, "lora_A") for module in blocks.modules())
 
     def forward(self, x: Tensor, plan: Pass) -> Tensor:
-        adapted = self.adapted if plan.routes is None else any(adapter >= 0 for adapter, _ in plan.routes)
+        adapted = self.adapted if plan.adapters is None else plan.adapted
         if plan.pool is None or plan.slots is None or self._bound is None or x.requires_grad or adapted:
             return super().forward(x, plan)
         k, v = plan.pool.layers()

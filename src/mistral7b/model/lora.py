@@ -10,8 +10,9 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
-from typing import cast
+from functools import reduce
+from itertools import accumulate, chain
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +53,15 @@ class LoraSpec:
         return [f"layers.{layer}.{part}.{target}" for layer in range(n_layers) for part, target in parts]
 
 
+class _Stacked(NamedTuple):
+    """All adapters of a projection as one: `a` `[R, in]`, `b` `[out, R]`, and `scales` `[adapters + 1, R]`, in the row of an
+    adapter its scale where its own ranks stand, else 0; the last row, of no adapter, is 0."""
+
+    a: Tensor
+    b: Tensor
+    scales: Tensor
+
+
 class LoraLinear(nn.Module):
     """`base` and its adapters by number: `lora_A` `[rank, in]`, `lora_B` `[out, rank]`. An adapter that it does not have leaves
     rows as the base gives them."""
@@ -62,6 +72,8 @@ class LoraLinear(nn.Module):
         self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
         self.scales: dict[int, float] = {}
         self.dropouts: dict[int, float] = {}
+        self.count = 0  # adapters of the whole network
+        self._stacked: _Stacked | None = None
 
     def add(self, number: int, a: Tensor, b: Tensor, scale: float, dropout: float, *, trained: bool) -> None:
         """Adapter `number`: `a` `[rank, in]` and `b` `[out, rank]`, on the base's device from here on."""
@@ -73,22 +85,47 @@ class LoraLinear(nn.Module):
         self.scales[number], self.dropouts[number] = scale, dropout
 
     def forward(self, x: Tensor, plan: Pass | None = None) -> Tensor:
-        """x `[T, in]` to `[T, out]`, each row through the adapter of its route; without routes all through adapter 0."""
-        out = self.base(x, plan)
-        routes = ((0, slice(None)),) if plan is None or plan.routes is None else plan.routes
-        if not any(number in self.scales for number, _ in routes):
-            return out  # type: ignore[no-any-return]
-        parts = [
-            out[rows] + self._low_rank(number, x[rows]).to(out.dtype) if number in self.scales else out[rows]
-            for number, rows in routes
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        """x `[T, in]` to `[T, out]`, each row through the adapter that the plan has for it; without a plan, or one that says
+        nothing of adapters, all through adapter 0."""
+        out: Tensor = self.base(x, plan)
+        if plan is None or plan.adapters is None:
+            return out + self._low_rank(0, x).to(out.dtype) if 0 in self.scales else out
+        if not plan.adapted:
+            return out
+        stacked = self._stack()
+        # One pair of products for all rows, whatever their adapters: each is computed as it would be alone.
+        inner = self.kernels.linear(x.to(stacked.a.dtype), stacked.a) * stacked.scales[plan.adapters]
+        return out + self.kernels.linear(inner, stacked.b).to(out.dtype)
 
     def _low_rank(self, number: int, x: Tensor) -> Tensor:
         """s B A x in the adapter's dtype."""
         a, b = self.lora_A[str(number)], self.lora_B[str(number)]
         dropped = F.dropout(x.to(a.dtype), self.dropouts[number], self.training)
         return self.kernels.linear(self.kernels.linear(dropped, a), b) * self.scales[number]
+
+    def settle(self, count: int) -> None:
+        """To be told how many adapters the network has, whenever that changes."""
+        self.count, self._stacked = count, None
+
+    def _stack(self) -> _Stacked:
+        """Made once of adapters that are not trained, which become views of it; else whenever it is asked for."""
+        if self._stacked is not None:
+            return self._stacked
+        numbers = sorted(self.scales)
+        halves_a, halves_b = ([held[str(number)] for number in numbers] for held in (self.lora_A, self.lora_B))
+        dtype = reduce(torch.promote_types, (half.dtype for half in (*halves_a, *halves_b)))
+        a, b = torch.cat([half.to(dtype) for half in halves_a]), torch.cat([half.to(dtype) for half in halves_b], 1)
+        scales = torch.zeros(self.count + 1, len(a), dtype=dtype, device=a.device)
+        ends = list(accumulate(len(half) for half in halves_a))
+        for number, begin, end in zip(numbers, [0, *ends], ends, strict=False):
+            scales[number, begin:end] = self.scales[number]
+        found = _Stacked(a, b, scales)
+        if not any(half.requires_grad for half in halves_a):
+            self._stacked = found
+            for half_a, half_b, begin, end in zip(halves_a, halves_b, [0, *ends], ends, strict=False):
+                if half_a.dtype == half_b.dtype == dtype:
+                    half_a.data, half_b.data = a[begin:end], b[:, begin:end]
+        return found
 
 
 def add_adapter(model: Transformer, spec: LoraSpec, seed: int) -> int:
@@ -101,6 +138,7 @@ def add_adapter(model: Transformer, spec: LoraSpec, seed: int) -> int:
         a = new_adapter_weight(f"{place}.lora_A.weight", (spec.rank, inputs), seed)
         b = new_adapter_weight(f"{place}.lora_B.weight", (outputs, spec.rank), seed)
         module.add(number, a, b, spec.scale, spec.dropout, trained=True)
+    _settle(model)
     return number
 
 
@@ -125,6 +163,7 @@ def put_adapter(model: Transformer, weights: Mapping[str, Tensor], spec: LoraSpe
         if dot:
             scale = spec.scale if isinstance(spec, LoraSpec) else spec[place]
             _wrapped(model, place).add(number, weights[name], weights[f"{place}.lora_B.weight"], scale, 0.0, trained=False)
+    _settle(model)
     return number
 
 
@@ -141,6 +180,11 @@ def adapter_weights(model: Transformer, number: int) -> dict[str, Tensor]:
 def n_adapters(model: Transformer) -> int:
     """How many adapters the network has; the next one's number."""
     return max((number + 1 for module in _adapted(model).values() for number in module.scales), default=0)
+
+
+def _settle(model: Transformer) -> None:
+    for module in _adapted(model).values():
+        module.settle(n_adapters(model))
 
 
 def _adapted(model: Transformer) -> dict[str, LoraLinear]:

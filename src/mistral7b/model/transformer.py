@@ -17,15 +17,16 @@ from mistral7b.model.rope import rotations
 
 @dataclass(frozen=True)
 class Pass:
-    """What every layer of one forward shares: the rotations, where keys are written, how queries find them, and which rows
-    go through which adapter (`TokenBatch.routes`)."""
+    """What every layer of one forward shares: the rotations, where keys are written, how queries find them, and the adapter of
+    each row (`TokenBatch.adapters`), `adapted` being whether any row has one."""
 
     cos: Tensor
     sin: Tensor
     pool: PagePool | None
     slots: Tensor | None
     queries: object  # what the kernels made of the batch
-    routes: tuple[tuple[int, slice], ...] | None
+    adapters: Tensor | None
+    adapted: bool
 
     @classmethod
     def plan(cls, batch: TokenBatch, pool: PagePool | None, config: ModelConfig, kernels: Kernels, device: torch.device) -> Pass:
@@ -39,7 +40,9 @@ class Pass:
             queries = kernels.plan(batch.positions, batch.borders, batch.tables, pool.page_tokens, window, device)
         positions = batch.positions.to(device)
         cos, sin = rotations(positions, config.head_dim, config.rope_theta)
-        return cls(cos, sin, pool, slots, queries, batch.routes())
+        adapters = batch.adapter_rows()
+        adapted = batch.adapters is not None and bool((batch.adapters >= 0).any())
+        return cls(cos, sin, pool, slots, queries, None if adapters is None else adapters.to(device), adapted)
 
 
 class Linear(nn.Module):
