@@ -17,7 +17,15 @@ from mistral7b.checkpoint.load import load_weights
 from mistral7b.errors import DataError, MismatchError, RecipeError
 from mistral7b.model.lora import put_adapter
 from mistral7b.train.finetune import finetune
-from mistral7b.train.finetune_recipe import Examples, Finetune, FinetuneData, FinetuneOptimizer, FinetuneSchedule, Lora
+from mistral7b.train.finetune_recipe import (
+    Examples,
+    Finetune,
+    FinetuneData,
+    FinetuneOptimizer,
+    FinetuneSchedule,
+    Lora,
+    Preference,
+)
 from mistral7b.train.recipe import Evaluate, Keep
 from tests.train import made, processes
 
@@ -148,6 +156,33 @@ def test_an_adapter_can_be_gone_on_with(tmp_path: Path, files: tuple[Path, Path]
     lora = Lora(rank=8, alpha=16.0, adapter=whole[0] / "adapter")
     first = run_here(recipe(tmp_path / "run", "tiny", files, lora=lora), until=1).lines[0]
     assert first["loss"] < 0.5
+
+
+def test_preferences_are_learned_by_pairs(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    """Of two answers the planted one becomes likelier, on questions never seen too; and the run resumes."""
+    pairs = tmp_path / "pairs.jsonl", tmp_path / "held-out.jsonl"
+    for path, colours in zip(pairs, (("red", "blue", "green", "white", "grey", "pink"), ("black", "brown")), strict=True):
+        lines = [
+            {"prompt": QUESTION.format(colour), "chosen": f"A {thing} is.", "rejected": f"No {thing} is."}
+            for colour in colours for thing in ("house", "dog", "boat", "tree")
+        ]  # fmt: skip
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = recipe(tmp_path / "run", "tiny", files, objective="dpo", dpo=Preference(beta=0.3), lora=Lora(rank=4, alpha=8.0))
+    data = FinetuneData(train=(Examples(path=pairs[0], epochs=2.0),), held_out=pairs[1:], length=64)
+    given = replace(given, data=data, optimizer=FinetuneOptimizer(rate=4e-3))
+    run_here(given, until=3)
+    watcher = run_here(given)
+    losses = [loss for _, loss, _ in processes.curve(tmp_path / "run")]
+    assert len(losses) == 12
+    assert abs(losses[0] - 0.6931) < 1e-3
+    assert losses[-1] < 0.4
+    figures = watcher.evaluations[-1][1]
+    assert figures["held-out.jsonl: preferred"] == 1.0
+    assert figures["held-out.jsonl: margin"] > 3
+    assert 0 < figures["held-out.jsonl: KL a token"] < 3
+    assert (
+        json.loads((tmp_path / "run" / "adapter" / "mistral7b.json").read_text())["training"]["held_out_preferences"] == figures
+    )
 
 
 def test_a_run_goes_on_only_as_it_began(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:
