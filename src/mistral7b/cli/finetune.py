@@ -8,16 +8,18 @@ from typing import Annotated
 
 import typer
 
-from mistral7b.cli import options
+from mistral7b.cli import options, plans
 from mistral7b.cli.help import examples
 from mistral7b.cli.pretrain import Screen
 from mistral7b.cli.terminal import emit, tell
 from mistral7b.errors import RequestError
 
+_FILES = "--set RUN=runs/mine --set TRAIN=mine.jsonl --set HELD_OUT=test.jsonl"
 EXAMPLES = examples(
-    "mistral7b finetune recipes/7b-lora.yaml --set RUN=runs/mine --set TRAIN=mine.jsonl",
-    "mistral7b finetune --check recipes/7b-lora.yaml --set RUN=runs/mine --set TRAIN=mine.jsonl",
-    "mistral7b finetune --show-masks 3 recipes/7b-lora.yaml --set RUN=runs/mine --set TRAIN=mine.jsonl",
+    f"mistral7b finetune recipes/7b-lora.yaml {_FILES}",
+    f"mistral7b finetune --check recipes/7b-lora.yaml {_FILES}",
+    f"mistral7b finetune --show-masks 3 recipes/7b-lora.yaml {_FILES}",
+    f"mistral7b finetune --plan recipes/7b-full.yaml {_FILES} --world-size 8",
 )
 _DATA = "Data"
 
@@ -41,6 +43,11 @@ def finetune(
         typer.Option("--show-masks", metavar="N", min=1, help="Train nothing: print N samples, what is learned in colour.",
                      rich_help_panel=_DATA),
     ] = None,
+    plan: plans.Wanted = False,
+    world_size: plans.WorldSize = None,
+    device: plans.Device = None,
+    mfu: plans.Mfu = 0.4,
+    tokens: plans.Tokens = None,
     as_json: options.Json = False,
 ) -> None:  # fmt: skip
     """Fine-tune a model on examples, by a recipe.
@@ -62,6 +69,13 @@ def finetune(
         if check:
             check_examples(found, corrected, as_json)
         return
+    if plan:
+        from mistral7b.train.finetune_plan import make_finetune_plan
+
+        made = make_finetune_plan(found, world_size or 1, device or "h100", mfu, tokens=plans.count(tokens))
+        plans.tell_plan(made, as_json)
+        return
+    plans.no_plan(world_size, device, tokens)
     # Before torch is there: when a rank is lost, its C++ prints stack traces beside the line that names the rank.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from mistral7b.train.finetune import finetune as run

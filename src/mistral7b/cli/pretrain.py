@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from mistral7b.cli import options
+from mistral7b.cli import options, plans
 from mistral7b.cli.help import examples
-from mistral7b.cli.terminal import emit, note, printable, table, tell
+from mistral7b.cli.terminal import emit, note, printable, tell
 from mistral7b.errors import RequestError
-
-if TYPE_CHECKING:
-    from mistral7b.train.plan import Plan
 
 EXAMPLES = examples(
     "mistral7b pretrain recipes/tiny/pretrain.yaml --set RUN=runs/tiny --set SHARDS=runs/tiny/shards",
@@ -23,7 +20,6 @@ EXAMPLES = examples(
     "mistral7b pretrain --plan recipes/7b-pretrain.yaml --set RUN=runs/7b --set SHARDS=shards --world-size 64 "
     "--device h100 --tokens 2e12",
 )
-_PLAN = "Plan"
 
 
 def pretrain(
@@ -32,21 +28,11 @@ def pretrain(
     until: Annotated[
         int | None, typer.Option("--until", metavar="STEP", min=1, help="Save and end after this step; the same command goes on.")
     ] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Train nothing: say what it takes on --world-size devices.", rich_help_panel=_PLAN)
-    ] = False,
-    world_size: Annotated[
-        int | None, typer.Option("--world-size", metavar="N", min=1, help="Devices to plan for.", rich_help_panel=_PLAN)
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="h100, h200, a100 or cpu.", rich_help_panel=_PLAN)
-    ] = None,
-    mfu: Annotated[
-        float, typer.Option("--mfu", min=0.01, max=1.0, help="Share of the peak to reckon with.", rich_help_panel=_PLAN)
-    ] = 0.4,
-    tokens: Annotated[
-        str | None, typer.Option("--tokens", metavar="N", help="Tokens, as 2e12; else the shards'.", rich_help_panel=_PLAN)
-    ] = None,
+    plan: plans.Wanted = False,
+    world_size: plans.WorldSize = None,
+    device: plans.Device = None,
+    mfu: plans.Mfu = 0.4,
+    tokens: plans.Tokens = None,
     as_json: options.Json = False,
 ) -> None:  # fmt: skip
     """Train a model from token shards, by a recipe.
@@ -61,11 +47,9 @@ def pretrain(
     if plan:
         from mistral7b.train.plan import make_plan
 
-        made = make_plan(found, world_size or 1, device or "h100", mfu, tokens=None if tokens is None else _count(tokens))
-        emit(made.to_json()) if as_json else _show(made)
+        plans.tell_plan(make_plan(found, world_size or 1, device or "h100", mfu, tokens=plans.count(tokens)), as_json)
         return
-    if world_size is not None or device is not None or tokens is not None:
-        raise RequestError("--world-size, --device and --tokens are for --plan; processes are started with torchrun")
+    plans.no_plan(world_size, device, tokens)
     # Before torch is there: when a rank is lost, its C++ prints stack traces beside the line that names the rank.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from mistral7b.train.pretrain import pretrain as run
@@ -83,17 +67,6 @@ def pretrain(
         tell(f"stopped at step {outcome.step:,} of {outcome.steps:,}; the same command goes on")
     else:
         print(outcome.model)
-
-
-def _count(text: str) -> int:
-    """A number of tokens, "2e12" or "2000000000000"."""
-    try:
-        count = float(text)
-    except ValueError:
-        count = 0.0
-    if not 1 <= count < 1e18:
-        raise RequestError(f"--tokens {text} is no number of tokens; write it as 2e12 or 40000000")
-    return int(count)
 
 
 class Screen:
@@ -143,9 +116,3 @@ class Screen:
             self._bar.start()
             self._task = self._bar.add_task(text, total=steps, completed=step)
         self._bar.update(self._task, completed=step, description=text)
-
-
-def _show(made: Plan) -> None:
-    table([[(name, "bold"), (value, "")] for name, value in made.rows()])
-    for line in made.notes:
-        note(line)

@@ -22,7 +22,7 @@ from mistral7b.train.preference import PreferenceTrainee
 from mistral7b.train.ranks import Ranks
 from mistral7b.train.trainee import Trainee
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def build(checkpoint: Checkpoint, recipe: Finetune, ranks: Ranks) -> Trainee:
@@ -42,7 +42,7 @@ def build(checkpoint: Checkpoint, recipe: Finetune, ranks: Ranks) -> Trainee:
 
 def freeze(model: Transformer, checkpoint: Checkpoint, recipe: Finetune, device: torch.device) -> None:
     """Gives `model` the checkpoint's weights: in the recipe's precision, packed where the file or the recipe says so."""
-    dtype = _DTYPES[recipe.precision]
+    dtype = DTYPES[recipe.precision]
     if recipe.quantize is None:
         weights = load_packed(checkpoint, dtype=dtype, device=device)
         state = weights.plain | insert(model, weights.packed, model.kernels)

@@ -97,10 +97,19 @@ def make_plan(
         model = Transformer(config, TrainingKernels())
     parts = memory(recipe, config, model, world_size, device)
     tokens, notes = (tokens, []) if tokens is not None else _tokens(recipe)
+    return planned(recipe, config, parts, world_size, device, mfu, tokens, peak=peak, notes=notes)
+
+
+def planned(
+    recipe: Pretrain, config: ModelConfig, parts: dict[str, float], world_size: int, device: str, mfu: float, tokens: int,
+    *, peak: float | None = None, work: float = 1.0, notes: list[str],
+) -> Plan:  # fmt: skip
+    """A plan whose memory is reckoned; `work` is the share of a whole step's arithmetic that is done."""
+    device = device.lower()
     rate = peak or PEAKS.get(device)
     keys = min(config.sliding_window or recipe.data.length, recipe.data.length)
     mean_keys = keys - keys * (keys - 1) / (2 * recipe.data.length)  # each row one document: the most there can be
-    per_token = matrix_flops(config) + attention_flops(config, mean_keys)
+    per_token = work * (matrix_flops(config) + attention_flops(config, mean_keys))
     tokens_s = None if rate is None else mfu * rate * world_size / per_token
     held = _MEMORY.get(device)
     needed = sum(parts.values())
@@ -133,7 +142,7 @@ def memory(recipe: Pretrain, config: ModelConfig, model: Transformer, world_size
     tokens = max(1, min(recipe.micro_batch_rows, recipe.rows * tensor // world_size)) * recipe.data.length
     kept = activations(config, recipe, tokens, world_size)
     logits = min(chunk_bytes("cpu" if device == "cpu" else "cuda"), 4.0 * tokens * config.vocab_size / tensor)
-    return {
+    parts = {
         "weights, fp32": 4 * mine,
         "gradients, fp32": 4 * mine,
         "optimizer": moments,
@@ -143,6 +152,11 @@ def memory(recipe: Pretrain, config: ModelConfig, model: Transformer, world_size
         "loss": logits + 4 * head / tensor + wide * tokens * config.dim,
         "context": _PROCESS if device == "cpu" else _KEPT,
     }
+    if device == "cpu":
+        # A checkpoint is copied before it is written, into memory that gradients and activations have just left.
+        free = sum(parts[name] for name in ("gradients, fp32", "gathered layers", "activations", "fragments", "loss"))
+        parts["checkpoint"] = max(0.0, 4 * mine + moments - free)
+    return parts
 
 
 def activations(config: ModelConfig, recipe: Pretrain, tokens: int, world_size: int) -> float:
