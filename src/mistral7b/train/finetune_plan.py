@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train.adapted import DTYPES
 from mistral7b.train.examples import read_examples
 from mistral7b.train.finetune_recipe import Finetune
-from mistral7b.train.plan import Plan, activations, make_plan, memory, planned
+from mistral7b.train.plan import Plan, activations, known, make_plan, memory, planned
 from mistral7b.train.recipe import Data, Pretrain
 from mistral7b.variants import VARIANTS
 
@@ -36,18 +37,18 @@ def make_finetune_plan(recipe: Finetune, world_size: int, device: str, mfu: floa
     published = VARIANTS.get(recipe.model)
     checkpoint = None if published else open_checkpoint(resolve(recipe.model))
     config = checkpoint.config if checkpoint else VARIANTS[recipe.model].config
-    notes: list[str] = []
+    device, notes, steps = known(device), list[str](), None
     if tokens is None:
-        tokens, notes = _tokens(recipe, _tokenizer(recipe, checkpoint))
+        tokens, steps, notes = _tokens(recipe, _tokenizer(recipe, checkpoint))
     alike = _alike(recipe, config)
     if recipe.method == "full":
         made = make_plan(alike, world_size, device, mfu, tokens=tokens)
-        made.notes.extend(notes)
-        return made
+        return replace(made, steps=steps or made.steps, notes=[*notes, *made.notes])
     parts = adapter_memory(recipe, alike, config, checkpoint, world_size, device)
     # Frozen matrices get no gradient: two of three products; a reference forward is one more.
     work = 2 / 3 if recipe.objective == "sft" else 1.0
-    return planned(alike, config, parts, world_size, device, mfu, tokens, work=work, notes=notes)
+    made = planned(alike, config, parts, world_size, device, mfu, tokens, work=work, notes=notes)
+    return replace(made, steps=steps or made.steps)
 
 
 def adapter_memory(
@@ -134,13 +135,13 @@ def _tokenizer(recipe: Finetune, checkpoint: Checkpoint | None) -> Tokenizer:
     return Tokenizer.load(checkpoint.tokenizer, recipe.tokenizer_version)
 
 
-def _tokens(recipe: Finetune, tokenizer: Tokenizer) -> tuple[int, list[str]]:
-    """Tokens of all steps, by the examples if they are there."""
+def _tokens(recipe: Finetune, tokenizer: Tokenizer) -> tuple[int, int | None, list[str]]:
+    """(Tokens, steps if known, notes), by the examples if they are there."""
     if missing := [each.path for each in recipe.data.train if not each.path.exists()]:
         usual = 1000 * recipe.batch_rows * recipe.data.length
-        return usual, [f"{missing[0]} is not there yet: reckoned with {usual:,} tokens, a thousand steps of whole rows"]
+        return usual, None, [f"{missing[0]} is not there yet: reckoned with {usual:,} tokens, a thousand steps of whole rows"]
     rows = read_examples(recipe, tokenizer).train
     if not rows.rows:
         raise DataError("the examples give no row")
     some = range(0, rows.rows, max(1, rows.rows // 100))
-    return round(sum(len(rows.row(i).ids) for i in some) / len(some) * rows.rows), []
+    return round(sum(len(rows.row(i).ids) for i in some) / len(some) * rows.rows), rows.rows // recipe.batch_rows, []

@@ -82,9 +82,7 @@ def make_plan(
     The network is built on the meta device, so this needs no memory. Raises RecipeError for an unknown device, and for a layout
     that does not divide the world, the batch or the model.
     """
-    device = device.lower()
-    if device not in _MEMORY and device != "cpu":
-        raise RecipeError(f"--device {device} is not known; known are {', '.join(sorted(_MEMORY))} and cpu")
+    device = known(device)
     ways = recipe.parallel.tensor * recipe.parallel.replicate
     if world_size % ways:
         raise RecipeError(f"parallel: tensor x replicate is {ways}, which does not divide --world-size {world_size}")
@@ -98,6 +96,13 @@ def make_plan(
     parts = memory(recipe, config, model, world_size, device)
     tokens, notes = (tokens, []) if tokens is not None else _tokens(recipe)
     return planned(recipe, config, parts, world_size, device, mfu, tokens, peak=peak, notes=notes)
+
+
+def known(device: str) -> str:
+    """The name in lower case; RecipeError for a device of which nothing is known."""
+    if device.lower() not in _MEMORY and device.lower() != "cpu":
+        raise RecipeError(f"--device {device} is not known; known are {', '.join(sorted(_MEMORY))} and cpu")
+    return device.lower()
 
 
 def planned(
