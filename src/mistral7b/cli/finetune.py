@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mistral7b.cli import options, plans
 from mistral7b.cli.help import examples
-from mistral7b.cli.pretrain import Screen
-from mistral7b.cli.terminal import emit, tell
+from mistral7b.cli.running import Screen, follow
 from mistral7b.errors import RequestError
+
+if TYPE_CHECKING:
+    from mistral7b.train.run import Outcome
 
 _FILES = "--set RUN=runs/mine --set TRAIN=mine.jsonl --set HELD_OUT=test.jsonl"
 EXAMPLES = examples(
@@ -76,20 +77,10 @@ def finetune(
         plans.tell_plan(made, as_json)
         return
     plans.no_plan(world_size, device, tokens)
-    # Before torch is there: when a rank is lost, its C++ prints stack traces beside the line that names the rank.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from mistral7b.train.finetune import finetune as run
 
-    try:
-        with Screen(as_json) as screen:
-            outcome = run(found, screen, until=until)
-    except ModuleNotFoundError as error:
-        raise RequestError(f"finetune needs the package {error.name}; pip install 'mistral7b[train]'") from None
-    if int(os.environ.get("RANK", "0")):
-        return
-    if as_json:
-        emit({"step": outcome.step, "steps": outcome.steps, "folder": None if outcome.model is None else str(outcome.model)})
-    elif outcome.model is None:
-        tell(f"stopped at step {outcome.step:,} of {outcome.steps:,}; the same command goes on")
-    else:
-        print(outcome.model)
+    def run(screen: Screen) -> Outcome:
+        from mistral7b.train.finetune import finetune
+
+        return finetune(found, screen, until=until)
+
+    follow("finetune", run, as_json=as_json, folder="folder")
