@@ -33,7 +33,9 @@ class Scripted:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         safe_prompt: bool = False,
+        adapter: str | None = None,
     ) -> Iterator[Delta]:
+        assert adapter is None, "a model with no adapters"
         self.asked.append([dict(message) for message in messages])
         self.tools, self.safe_prompt, reply = tools, safe_prompt, self.script.pop(0)
         self.params.append(params)

@@ -16,6 +16,7 @@ from mistral7b.kernels.native_room import best_instruction_set
 from tests.cli.conftest import Run
 from tests.cli.made import CONTEXT, talkative
 from tests.cli.subprocesses import ENVIRONMENT, command
+from tests.equivalence.test_adapters import written as written_adapter
 
 PROMPT = "Once upon a time"
 
@@ -192,3 +193,13 @@ def test_a_reader_that_goes_away_is_no_error(model: Path) -> None:
         writer.stdout.close()
         assert writer.stderr.read() == b""
         assert writer.wait(60) == 1
+
+
+def test_an_adapter_changes_the_answer(run: Run, tmp_path: Path) -> None:
+    folder = written_adapter(tmp_path / "adapter", 1)
+    plain = run("generate", "Once upon a time", "-n", 20, "--greedy", "--quiet")
+    adapted = run("generate", "Once upon a time", "-n", 20, "--greedy", "--lora", folder)
+    assert adapted.status == 0
+    assert f"adapter {folder}" in adapted.err
+    assert adapted.out != plain.out
+    run("generate", "Once", "--lora", tmp_path / "nowhere").fails_with("nowhere")

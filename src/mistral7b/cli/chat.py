@@ -50,7 +50,11 @@ class Chat:
             self.file.stream(conversation, self.params)
             if self.file
             else self.opened.llm.stream_chat(
-                conversation.messages, self.params, tools=conversation.tools, safe_prompt=self.safe_prompt
+                conversation.messages,
+                self.params,
+                tools=conversation.tools,
+                safe_prompt=self.safe_prompt,
+                adapter=self.opened.adapter,
             )
         )
         with closing(deltas):  # what is not run to its end is cancelled when closed
@@ -98,6 +102,7 @@ def chat(
     ] = False,
     quiet: options.Quiet = False,
     model: options.Model = "tiny",
+    lora: options.Lora = None,
     dtype: options.Dtype = "auto",
     kv_dtype: options.KVDtype = "auto",
     device: options.Device = "auto",
@@ -131,6 +136,7 @@ def chat(
         device=device,
         max_model_len=max_model_len,
         variant=variant,
+        lora=lora,
         force=force,
         quiet=quiet or as_json,
     )

@@ -50,6 +50,7 @@ def generate(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     model: options.Model = "tiny",
+    lora: options.Lora = None,
     dtype: options.Dtype = "auto",
     kv_dtype: options.KVDtype = "auto",
     device: options.Device = "auto",
@@ -76,11 +77,12 @@ def generate(
         device=device,
         max_model_len=max_model_len,
         variant=variant,
+        lora=lora,
         force=force,
         quiet=quiet or as_json,
     )
     if as_json:
-        emit(answer_json(opened.llm.generate(wanted, params)[0], opened, params))
+        emit(answer_json(opened.llm.generate(wanted, params, adapter=opened.adapter)[0], opened, params))
         return
     last = _stream(opened, wanted, params)
     tell_about(last.output, params, quiet=quiet)
@@ -118,7 +120,7 @@ def _read_ids(ids: str) -> list[int]:
 def _stream(opened: Opened, prompt: Prompt, params: SamplingParams) -> Delta:
     """Text to stdout as it comes, or ids where there is no tokenizer; on a terminal the prompt stands before it, dim."""
     in_ids = opened.llm.tokenizer is None
-    deltas = opened.llm.stream(prompt, params)
+    deltas = opened.llm.stream(prompt, params, adapter=opened.adapter)
     if isinstance(prompt, str) and sys.stdout.isatty():
         sys.stdout.write(paint(printable(prompt), DIM, stream=sys.stdout))
         sys.stdout.flush()

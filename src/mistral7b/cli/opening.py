@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """`name` is what the user called it; `load_s` the seconds until it could answer; `variant` the published model it is."""
+    """`name` is what the user called it; `load_s` the seconds until it could answer; `variant` the published model it is;
+    `adapter` what it answers through."""
 
     llm: LLM
     name: str
     load_s: float
     variant: str | None
+    adapter: str | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -30,7 +32,10 @@ class Opened:
 
     @property
     def chats(self) -> bool:
-        """Whether it was trained to chat; an own model says so by its name or by carrying a chat template."""
+        """Whether it was trained to chat; an own model says so by its name or by carrying a chat template. What an adapter was
+        trained for is not told."""
+        if self.adapter is not None:
+            return True
         if self.variant is not None:
             return VARIANTS[self.variant].instruct
         path = self.checkpoint.path
@@ -41,6 +46,7 @@ class Opened:
         """What a script may want to record beside an answer."""
         return {
             "name": self.name,
+            "adapter": self.adapter,
             "variant": self.variant,
             "format": self.checkpoint.format,
             "dtype": str(self.llm.model.dtype).removeprefix("torch."),
@@ -79,6 +85,7 @@ def open_model(
     device: str,
     max_model_len: int | None,
     variant: str | None,
+    lora: Path | None = None,
     force: bool,
     quiet: bool,
 ) -> Opened:
@@ -87,20 +94,23 @@ def open_model(
 
     path = find_model(model)
     started = time.perf_counter()
+    adapter = None if lora is None else str(lora)
     with progress(f"loading {model}", at_least=GIGABYTE) as loaded:
         llm = LLM(
             path, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant,
-            force=force, progress=loaded,
+            adapters={} if adapter is None else {adapter: Path(adapter)}, force=force, progress=loaded,
         )  # fmt: skip
     settle_threads(llm.checkpoint.config.n_params)
     found = llm.checkpoint.variant
-    opened = Opened(llm, model, time.perf_counter() - started, variant or (found.name if found else None))
+    opened = Opened(llm, model, time.perf_counter() - started, variant or (found.name if found else None), adapter)
     if not quiet:
         from mistral7b.kernels.choice import described
 
         about = opened.to_json()
         tell(f"{model}: {about['format']}, {about['dtype']} on {about['device']}, context {about['max_model_len']:,} tokens")
         tell(f"  {described(llm.model.kernels)}, cache {about['kv_dtype']}")
+        if adapter is not None:
+            tell(f"  adapter {adapter}")
         for line in llm.checkpoint.notes:
             tell(f"  {line}")
     return opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -26,6 +27,11 @@ Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
     typer.Option("--dtype", metavar="TYPE", help="auto (as stored), bfloat16, float16 or float32.", rich_help_panel=_MODEL),
 ]
+Lora = Annotated[
+    Path | None,
+    typer.Option("--lora", metavar="FOLDER", help="Answer through this adapter, in PEFT's or mistral-finetune's layout.",
+                 rich_help_panel=_MODEL),
+]  # fmt: skip
 KVDtype = Annotated[
     Literal["auto", "bfloat16", "int8"],
     typer.Option("--kv-dtype", metavar="TYPE", help="Cache of keys and values: auto (as --dtype), bfloat16 or int8.",

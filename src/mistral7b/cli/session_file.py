@@ -27,11 +27,12 @@ class SessionFile:
 
     def __init__(self, path: Path, opened: Opened, conversation: Conversation, *, safe_prompt: bool) -> None:
         self._path = path
-        self._llm = opened.llm
+        self._llm, self._adapter = opened.llm, opened.adapter
         if opened.llm.tokenizer is None:
             raise TokenizerError("chat needs a tokenizer, and this model folder has none; add its tokenizer.model")
         self._tokenizer = opened.llm.tokenizer
-        self._model = Fingerprint.of(opened.llm.model, self._tokenizer, opened.llm.engine.pool.k.dtype, opened.name)
+        llm, number = opened.llm, opened.llm.adapters.get(opened.adapter or "")
+        self._model = Fingerprint.of(llm.model, self._tokenizer, llm.engine.pool.k.dtype, opened.name, number)
         self._request: Request | None = None
         self.kept = load(path, self._model) if path.exists() else Kept()
         begun = any(message["role"] != "system" for message in self.kept.messages)
@@ -47,7 +48,7 @@ class SessionFile:
             self._tokenizer, self.kept, conversation.messages, conversation.tools, safe_prompt=self.safe_prompt,
             window=self._llm.model.config.sliding_window,
         )  # fmt: skip
-        completions = self._llm.prepare(asked.ids, params, context_ids=asked.prefix_ids, notes=asked.notes)
+        completions = self._llm.prepare(asked.ids, params, context_ids=asked.prefix_ids, notes=asked.notes, adapter=self._adapter)
         self._request = completions[0].request
         go_on(self._request, asked)
         return self._llm.stream_prepared(completions)
