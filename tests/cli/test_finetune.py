@@ -78,6 +78,29 @@ def test_every_fault_is_named_and_mended(run: Run, written: Written, files: tupl
     assert json.loads(lines[-1])["messages"] == [QUESTION, ANSWER]
 
 
+def test_what_the_run_would_refuse_is_a_fault(run: Run, written: Written, files: tuple[Path, Path]) -> None:
+    with files[0].open("a") as file:
+        file.write(json.dumps({"messages": [QUESTION, {"role": "assistant", "content": "long " * 100}]}) + "\n")
+    ran = run("finetune", "--check", written())
+    assert ran.status == 2
+    assert "train.jsonl, line 65: " in ran.err
+    assert "tokens, more than 64; cut or drop what is too long" in ran.err
+    data = as_json(made.recipe(Path("run"), "tiny", files))["data"]
+    assert run("finetune", "--check", written(data=data | {"too_long": "drop"})).status == 0
+
+
+def test_corrected_files_replace_nothing(run: Run, written: Written, files: tuple[Path, Path], tmp_path: Path) -> None:
+    run("finetune", "--check", written(), "--corrected", tmp_path).fails_with("train.jsonl is there already")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "train.json.gz").write_bytes(b"")
+    data = as_json(made.recipe(Path("run"), "tiny", files))["data"]
+    twice = {"train": [{"path": str(files[0])}, {"path": str(tmp_path / "a" / "train.json.gz")}]}
+    run("finetune", "--check", written(data=data | twice), "--corrected", tmp_path / "b").fails_with(
+        "two files would be corrected"
+    )
+    assert files[0].stat().st_size
+
+
 def test_masks_are_shown(run: Run, written: Written) -> None:
     ran = run("finetune", "--show-masks", 2, written())
     assert ran.status == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.load import load_weights
 from mistral7b.errors import DataError, MismatchError, RecipeError
 from mistral7b.model.lora import put_adapter
+from mistral7b.quantize.recipe import Recipe as Rounding
+from mistral7b.quantize.run import quantize
 from mistral7b.train.finetune import finetune
 from mistral7b.train.finetune_recipe import (
     Examples,
@@ -136,9 +139,9 @@ def test_moments_of_eight_bits_learn_and_resume(tmp_path: Path, base: Path, file
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.05
 
 
-@pytest.mark.parametrize("quantize", ["int4", "int8", "nf4"])
-def test_an_adapter_beside_packed_weights_learns(tmp_path: Path, base: Path, files: tuple[Path, Path], quantize: Any) -> None:
-    lines = run_here(recipe(tmp_path / "run", base, files, quantize=quantize), until=12).lines
+@pytest.mark.parametrize("form", ["int4", "int8", "nf4"])
+def test_an_adapter_beside_packed_weights_learns(tmp_path: Path, base: Path, files: tuple[Path, Path], form: Any) -> None:
+    lines = run_here(recipe(tmp_path / "run", base, files, quantize=form), until=12).lines
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.05
 
 
@@ -153,7 +156,7 @@ def test_all_weights_are_trained_and_leave_a_model(tmp_path: Path, base: Path, f
 
 
 def test_an_adapter_can_be_gone_on_with(tmp_path: Path, files: tuple[Path, Path], whole: tuple[Path, made.Silent]) -> None:
-    lora = Lora(rank=8, alpha=16.0, adapter=whole[0] / "adapter")
+    lora = Lora(dropout=0.1, adapter=whole[0] / "adapter")
     first = run_here(recipe(tmp_path / "run", "tiny", files, lora=lora), until=1).lines[0]
     assert first["loss"] < 0.5
 
@@ -212,6 +215,9 @@ def test_a_faulty_example_is_named_by_file_and_line(tmp_path: Path, base: Path, 
         ({"method": "full", "lora": Lora(), "objective": "dpo"}, "objective: dpo needs method: lora"),
         ({"optimizer": FinetuneOptimizer(name="muon")}, "muon is for whole matrices"),
         ({"batch_rows": 0}, "above 0"),
+        ({"lora": Lora(rank=4, adapter=Path("a"))}, "goes on with its own rank"),
+        ({"optimizer": FinetuneOptimizer(scales={"head": 0.5})}, "optimizer.scales are for method: full"),
+        ({"objective": "dpo", "data": FinetuneData(train=(Examples(path=Path("a")),), packing=False)}, "are for objective: sft"),
     ],
 )
 def test_recipes_that_make_no_run(
@@ -219,6 +225,34 @@ def test_recipes_that_make_no_run(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         recipe(tmp_path, base, files, **changes)
+
+
+def test_what_the_base_is_configured_for_stays(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "config.json").read_text())
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 512, "eos_token_id": [2, 7]}))
+    own = json.loads((tmp_path / "base" / "mistral7b.json").read_text())
+    (tmp_path / "base" / "mistral7b.json").write_text(json.dumps(own | {"extended_from": 7424}))
+    run_here(recipe(tmp_path / "run", tmp_path / "base", files, method="full", lora=Lora()))
+    made_of = open_checkpoint(tmp_path / "run" / "model")
+    assert (made_of.max_positions, made_of.trained_context) == (512, made.LENGTH)
+    assert made_of.eos_ids == (2, 7)
+    assert made_of.extended_from == 7424
+
+
+def test_a_base_that_is_packed_is_not_rounded_again(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:
+    quantize(base, tmp_path / "packed", Rounding("int8"))
+    with pytest.raises(RecipeError, match="packed already"):
+        run_here(recipe(tmp_path / "run", tmp_path / "packed", files, quantize="int4"))
+    run_here(recipe(tmp_path / "run", tmp_path / "packed", files), until=1)
+
+
+def test_files_of_one_name_are_measured_apart(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:
+    (tmp_path / "other").mkdir()
+    other = shutil.copyfile(files[1], tmp_path / "other" / files[1].name)
+    given = recipe(tmp_path / "run", base, files)
+    watcher = run_here(replace(given, data=replace(given.data, held_out=(files[1], other)), seed=10**12))
+    assert set(watcher.evaluations[-1][1]) == {str(files[1]), str(other)}
 
 
 def test_too_few_examples_for_a_step(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:

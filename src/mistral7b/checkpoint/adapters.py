@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
 from mistral7b.checkpoint import adapter_mistral, adapter_peft
 from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.aside import aside
-from mistral7b.checkpoint.configs import read_object
+from mistral7b.checkpoint.configs import OWN, read_object
 from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.write import Row, write_json, write_safetensors
 from mistral7b.config import ModelConfig
@@ -39,9 +39,16 @@ def read_adapter(path: Path, config: ModelConfig) -> Adapter:
 
 
 def write_adapter(
-    adapter: Adapter, target: Path, layout: Layout, *, dtype: torch.dtype | None = None, force: bool = False
+    adapter: Adapter,
+    target: Path,
+    layout: Layout,
+    *,
+    dtype: torch.dtype | None = None,
+    facts: dict[str, Any] | None = None,
+    force: bool = False,
 ) -> list[Path]:
-    """Writes the folder `target`, whole or not at all, its weights in `dtype` (None: as they are); returns its files.
+    """Writes the folder `target`, whole or not at all, its weights in `dtype` (None: as they are), and `facts` as mistral7b.json
+    beside them; returns its files.
 
     mistral-finetune's layout has one rank and one scale, and its readers want every projection: ranks are filled up with
     zeros, scales moved into lora_B, and what the adapter leaves alone gets zeros. PEFT's needs none of that.
@@ -49,7 +56,7 @@ def write_adapter(
     """
     if layout not in get_args(Layout):
         raise CheckpointError(f"there is no layout {layout!r} of adapters; choose one of {', '.join(get_args(Layout))}")
-    weights, facts = (adapter_peft if layout == "peft" else adapter_mistral).written(adapter)
+    weights, said = (adapter_peft if layout == "peft" else adapter_mistral).written(adapter)
     rows = []
     for name, weight in weights.items():
         kind = dtype or weight.dtype
@@ -57,7 +64,9 @@ def write_adapter(
     file, facts_file = _FILES[layout]
     with aside(target, needs=_HEADERS + sum(row.n_bytes for row in rows), folder=True, force=force) as made:
         write_safetensors(made / file, rows, lambda _: None)
-        write_json(made / facts_file, facts)
+        write_json(made / facts_file, said)
+        if facts is not None:
+            write_json(made / OWN, facts)
     return sorted(target.iterdir())
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mistral7b.cli.masks import show_masks
 from mistral7b.cli.terminal import emit, note, table, tell
 from mistral7b.data.instruct.check import Report, check, corrected
 from mistral7b.data.instruct.layouts import read_services
 from mistral7b.data.instruct.samples import Samples
-from mistral7b.errors import DataError, RequestError, TokenizerError
-from mistral7b.tokens.tokenizer import Tokenizer
+from mistral7b.errors import DataError, RequestError
 
 if TYPE_CHECKING:
     from mistral7b.train.finetune_recipe import Finetune
@@ -26,16 +26,20 @@ def check_examples(recipe: Finetune, target: Path | None, as_json: bool) -> None
     Raises DataError if anything is wrong that the corrected files do not mend.
     """
     _only_examples(recipe)
-    data, tokenizer = recipe.data, _tokenizer(recipe)
+    from mistral7b.train.base import tokenizer_of
+
+    data, tokenizer = recipe.data, tokenizer_of(recipe)
     services = None if data.tools is None else read_services(data.tools)
+    paths = [*(each.path for each in data.train), *data.held_out]
+    targets = {} if target is None else _targets(paths, target)
+    settings: dict[str, Any] = {"length": data.length, "on": data.loss_on, "too_long": data.too_long, "services": services}
     reports: dict[str, Report] = {}
-    for path in [*(each.path for each in data.train), *data.held_out]:
+    for path in paths:
         if target is None:
-            reports[str(path)] = check([path], tokenizer, length=data.length, on=data.loss_on, services=services)
-            continue
-        target.mkdir(parents=True, exist_ok=True)
-        made = target / f"{path.name.removesuffix('.gz').removesuffix('.zst').removesuffix('.json').removesuffix('.jsonl')}.jsonl"
-        reports[str(path)] = corrected([path], made, tokenizer, length=data.length, on=data.loss_on, services=services)
+            reports[str(path)] = check([path], tokenizer, **settings)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            reports[str(path)] = corrected([path], targets[path], tokenizer, **settings)
     if as_json:
         emit({path: _plain(report) for path, report in reports.items()})
     else:
@@ -46,10 +50,28 @@ def check_examples(recipe: Finetune, target: Path | None, as_json: bool) -> None
         raise DataError(f"{faults:,} faults, {mendable:,} of which --corrected DIR mends; it leaves the other records out")
 
 
+def _targets(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """The corrected file of each, a .jsonl of its name. Raises RequestError for two of one name, and for one that is there."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        stem = path.name
+        while (suffix := Path(stem).suffix) in (".gz", ".bz2", ".zst", ".json", ".jsonl"):
+            stem = stem.removesuffix(suffix)
+        made = folder / f"{stem}.jsonl"
+        if made in found.values():
+            raise RequestError(f"two files would be corrected as {made}; correct them with a recipe each")
+        if made.exists():
+            raise RequestError(f"{made} is there already; name another folder with --corrected")
+        found[path] = made
+    return found
+
+
 def show_examples(recipe: Finetune, n: int) -> None:
     """Prints `n` samples of the training files with what is learned marked."""
     _only_examples(recipe)
-    data, tokenizer = recipe.data, _tokenizer(recipe)
+    from mistral7b.train.base import tokenizer_of
+
+    data, tokenizer = recipe.data, tokenizer_of(recipe)
     services = None if data.tools is None else read_services(data.tools)
     files = [each.path for each in data.train]
     found = Samples.read(
@@ -61,16 +83,6 @@ def show_examples(recipe: Finetune, n: int) -> None:
 def _only_examples(recipe: Finetune) -> None:
     if recipe.objective == "dpo":
         raise RequestError("--check and --show-masks look at examples; of pairs the run itself names the first faulty line")
-
-
-def _tokenizer(recipe: Finetune) -> Tokenizer:
-    from mistral7b.checkpoint.folder import open_checkpoint
-    from mistral7b.store.names import resolve
-
-    checkpoint = open_checkpoint(resolve(recipe.model))
-    if checkpoint.tokenizer is None:
-        raise TokenizerError(f"{recipe.model} has no tokenizer, and examples are text; add its tokenizer.model")
-    return Tokenizer.load(checkpoint.tokenizer, recipe.tokenizer_version)
 
 
 def _tell(reports: dict[str, Report]) -> None:

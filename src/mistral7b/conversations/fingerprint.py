@@ -15,7 +15,7 @@ from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.checkpoint.write import raw_bytes
 from mistral7b.config import ModelConfig, from_params, said
 from mistral7b.errors import ConfigError
-from mistral7b.model.lora import adapter_weights
+from mistral7b.model.lora import adapter_scales, adapter_weights
 from mistral7b.model.transformer import Transformer
 from mistral7b.tokens.tokenizer import Tokenizer
 
@@ -79,7 +79,10 @@ class Fingerprint:
 def _weights(model: Transformer, adapter: int | None) -> Mapping[str, Tensor]:
     """The base's tensors under the names they have without adapters, and those of `adapter`."""
     base = {name.replace(".base.", "."): held for name, held in model.state_dict().items() if ".lora_" not in name}
-    return base if adapter is None else base | adapter_weights(model, adapter)
+    if adapter is None:
+        return base
+    scales = {f"{place}.scale": torch.tensor(scale) for place, scale in adapter_scales(model, adapter).items()}
+    return base | adapter_weights(model, adapter) | scales
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

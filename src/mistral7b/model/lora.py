@@ -170,24 +170,30 @@ def put_adapter(model: Transformer, weights: Mapping[str, Tensor], spec: LoraSpe
 def adapter_weights(model: Transformer, number: int) -> dict[str, Tensor]:
     """The weights of adapter `number`, "layers.3.attention.wq.lora_A.weight" and so on, in the rows of consolidated files."""
     found: dict[str, Tensor] = {}
-    for place, module in _adapted(model).items():
+    for place, module in adapted(model).items():
         if number in module.scales:
             found[f"{place}.lora_A.weight"] = module.lora_A[str(number)].detach()
             found[f"{place}.lora_B.weight"] = module.lora_B[str(number)].detach()
     return found
 
 
+def adapter_scales(model: Transformer, number: int) -> dict[str, float]:
+    """What B A of adapter `number` is multiplied by, by module: "layers.3.attention.wq"."""
+    return {place: module.scales[number] for place, module in adapted(model).items() if number in module.scales}
+
+
 def n_adapters(model: Transformer) -> int:
     """How many adapters the network has; the next one's number."""
-    return max((number + 1 for module in _adapted(model).values() for number in module.scales), default=0)
+    return max((number + 1 for module in adapted(model).values() for number in module.scales), default=0)
 
 
 def _settle(model: Transformer) -> None:
-    for module in _adapted(model).values():
+    for module in adapted(model).values():
         module.settle(n_adapters(model))
 
 
-def _adapted(model: Transformer) -> dict[str, LoraLinear]:
+def adapted(model: Transformer) -> dict[str, LoraLinear]:
+    """The projections that have adapters, by name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
@@ -22,6 +22,12 @@ from mistral7b.tokens.dialogue import Sample
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train.batches import Rows
 from mistral7b.train.finetune_recipe import Finetune, FinetuneData
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Each by its name, or where two have one by all of its path."""
+    names = [path.name for path in paths]
+    return {path.name if names.count(path.name) == 1 else str(path): path for path in paths}
 
 
 @dataclass(frozen=True)
@@ -56,44 +62,42 @@ def row_of(samples: Sequence[Sample]) -> Row:
     return Row(ids, targets, np.array([0, *accumulate(len(sample.ids) for sample in samples)], dtype=np.int64))
 
 
-def read_examples(recipe: Finetune, tokenizer: Tokenizer) -> Examples:
-    """Raises DataError naming file and line for an example that cannot be trained on."""
-    return (_pairs if recipe.objective == "dpo" else _samples)(recipe.data, tokenizer)
+def read_examples(recipe: Finetune, tokenizer: Tokenizer, beat: Callable[[], None] = lambda: None) -> Examples:
+    """`beat` is called now and then. Raises DataError naming file and line for an example that cannot be trained on."""
+    return (_pairs if recipe.objective == "dpo" else _samples)(recipe.data, tokenizer, beat)
 
 
-def _samples(data: FinetuneData, tokenizer: Tokenizer) -> Examples:
+def _samples(data: FinetuneData, tokenizer: Tokenizer, beat: Callable[[], None]) -> Examples:
     services = None if data.tools is None else read_services(data.tools)
 
     def read(*files: Path) -> Samples:
         return Samples.read(
-            files, tokenizer, length=data.length, on=data.loss_on, too_long=data.too_long, services=services
+            files, tokenizer, length=data.length, on=data.loss_on, too_long=data.too_long, services=services, beat=beat
         )  # fmt: skip
 
     found = read(*(each.path for each in data.train))
     train = Packed(found, [each.epochs for each in data.train], data.length, data.seed, data.packing)
-    held_out: dict[str, Rows] = {path.name: Packed(read(path), 1.0, data.length, 0) for path in data.held_out}
+    held_out: dict[str, Rows] = {name: Packed(read(path), 1.0, data.length, 0) for name, path in _named(data.held_out).items()}
     learned = int(found.trained.sum())
-    # Of a plain text everything but its first token is learned.
-    texts = data.loss_on == "assistant" and learned == len(found.ids) - len(found)
     said = f"{len(found):,} samples in {train.rows:,} rows, {len(found.ids):,} tokens an epoch, {learned:,} of them learned"
     if found.dropped or found.cut:
         said += f"; too long: {found.dropped:,} dropped, {found.cut:,} cut"
-    return Examples(train, held_out, not texts, _digest(data, (found.ids, found.trained, found.borders)), said)
+    return Examples(train, held_out, found.dialogues > 0, _digest(data, (found.ids, found.trained, found.borders)), said)
 
 
-def _pairs(data: FinetuneData, tokenizer: Tokenizer) -> Examples:
+def _pairs(data: FinetuneData, tokenizer: Tokenizer, beat: Callable[[], None]) -> Examples:
     services = None if data.tools is None else read_services(data.tools)
     if data.too_long == "cut":
         raise DataError("data.too_long: cut would cut the replies of a pair unlike; take refuse or drop")
     too_long = data.too_long
 
     def read(*files: Path) -> Pairs:
-        return Pairs.read(files, tokenizer, length=data.length, too_long=too_long, services=services)
+        return Pairs.read(files, tokenizer, length=data.length, too_long=too_long, services=services, beat=beat)
 
     if len({each.epochs for each in data.train}) > 1:
         raise DataError("files of pairs are read together; give them one number of epochs")
     found = read(*(each.path for each in data.train))
-    held_out: dict[str, Rows] = {path.name: PairRows(read(path), 1.0, 0) for path in data.held_out}
+    held_out: dict[str, Rows] = {name: PairRows(read(path), 1.0, 0) for name, path in _named(data.held_out).items()}
     ids = [np.array(side.ids) for pair in found.pairs for side in pair]
     said = f"{len(found.pairs):,} pairs, {sum(map(len, ids)):,} tokens"
     if found.dropped:

@@ -12,22 +12,21 @@ import torch
 from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.adapters import write_adapter
 from mistral7b.checkpoint.companions import positions_of
-from mistral7b.checkpoint.configs import OWN
 from mistral7b.checkpoint.folder import open_checkpoint
-from mistral7b.checkpoint.write import write_json
-from mistral7b.errors import MismatchError, RecipeError, TokenizerError
-from mistral7b.model.lora import adapter_weights
+from mistral7b.errors import MismatchError, RecipeError
+from mistral7b.model.lora import adapter_scales, adapter_weights
 from mistral7b.recipe import as_json
 from mistral7b.store.names import resolve
 from mistral7b.tokens import chat
-from mistral7b.tokens.tokenizer import Tokenizer
-from mistral7b.train.adapted import adapter_only, adapter_scales, build
+from mistral7b.train.adapted import adapter_only, build
+from mistral7b.train.base import published, tokenizer_of
 from mistral7b.train.batches import MicroBatch, check_shares, micro_batches
 from mistral7b.train.evaluate import continuations, mean_loss, preferences
 from mistral7b.train.examples import Examples, read_examples
 from mistral7b.train.export import export
 from mistral7b.train.finetune_recipe import Finetune
 from mistral7b.train.flops import batch_flops
+from mistral7b.train.journal import key_of
 from mistral7b.train.preference import PreferenceTrainee
 from mistral7b.train.ranks import Ranks, started
 from mistral7b.train.run import Measured, Outcome, Progress, Run, Watcher
@@ -55,12 +54,11 @@ class _Finetuning:
     def __init__(self, recipe: Finetune, ranks: Ranks, watchdog: Watchdog) -> None:
         self.recipe, self.ranks = recipe, ranks
         check_shares(recipe.batch_rows, "batch_rows are", ranks)
+        watchdog.beat("opening the model")
         self.checkpoint = open_checkpoint(resolve(recipe.model))
-        if self.checkpoint.tokenizer is None:
-            raise TokenizerError(f"{recipe.model} has no tokenizer, and examples are text; add its tokenizer.model")
-        self.tokenizer = Tokenizer.load(self.checkpoint.tokenizer, recipe.tokenizer_version)
+        self.tokenizer = tokenizer_of(recipe, self.checkpoint)
         watchdog.beat("reading the examples")
-        self.examples: Examples = read_examples(recipe, self.tokenizer)
+        self.examples: Examples = read_examples(recipe, self.tokenizer, lambda: watchdog.beat("reading the examples"))
         self.steps = self.examples.train.rows // recipe.batch_rows
         if not self.steps:
             raise RecipeError(
@@ -68,7 +66,7 @@ class _Finetuning:
                 "raise epochs"
             )
         watchdog.beat("building the model")
-        self.trainee = build(self.checkpoint, recipe, ranks)
+        self.trainee = build(self.checkpoint, recipe, ranks, lambda: watchdog.beat("building the model"))
         self.trained = self.trainee.model if recipe.method == "full" else adapter_only(self.trainee.model)
         self.measures = "held-out loss" if recipe.objective == "sft" else "held-out preferences"
 
@@ -92,7 +90,7 @@ class _Finetuning:
             raise MismatchError(f"{run} was begun with other examples, or reads them otherwise; name another run folder")
         for name in sorted(now["recipe"].keys() - {"run", "parallel", "data"}):
             before, after = then["recipe"].get(name), now["recipe"][name]
-            if before != after and name in ("method", "objective", "lora", "batch_rows"):
+            if before != after and name in ("method", "objective", "lora", "batch_rows", "model", "quantize"):
                 raise MismatchError(f"{run} was begun with {name} {before}; keep it, or name another run folder")
             if before != after:
                 yield f"{name} is not as it was: {before} before, {after} now"
@@ -138,7 +136,7 @@ class _Finetuning:
             "steps": progress.step,
             "skipped_steps": progress.skipped,
             "seconds": round(progress.seconds),
-            self.measures.replace(" ", "_").replace("-", "_"): figures,
+            key_of(self.measures): figures,
             "examples_sha256": self.examples.sha256,
             "recipe": as_json(replace(recipe, run=Path())),
         }
@@ -146,13 +144,16 @@ class _Finetuning:
             folder = recipe.run / MODEL
             context = self.checkpoint.trained_context or positions_of(self.checkpoint)
             assert self.checkpoint.tokenizer is not None
-            export(model, folder, self.ranks, tokenizer=self.checkpoint.tokenizer, context=context, facts=facts)
+            export(
+                model, folder, self.ranks, tokenizer=self.checkpoint.tokenizer, context=context, facts=facts, base=self.checkpoint
+            )
             return folder
         folder = recipe.run / ADAPTER
         if self.ranks.first:
-            weights, scales = adapter_weights(model, 0), adapter_scales(model)
-            adapter = Adapter(model.config, weights, scales, recipe.lora.dropout, recipe.model)
-            write_adapter(adapter, folder, "peft", force=True)
-            write_json(folder / OWN, {"training": facts})
+            weights, scales = adapter_weights(model, 0), adapter_scales(model, 0)
+            variant = published(recipe)
+            base = variant.hub_id if variant and variant.hub_id else recipe.model
+            adapter = Adapter(model.config, weights, scales, recipe.lora.dropout, base)
+            write_adapter(adapter, folder, "peft", facts={"training": facts}, force=True)
         self.ranks.wait()
         return folder

@@ -11,18 +11,18 @@ from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
 from mistral7b.checkpoint.load import weights_bytes
 from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.config import ModelConfig
-from mistral7b.errors import DataError, TokenizerError
+from mistral7b.errors import DataError
 from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.transformer import Transformer
 from mistral7b.quant.formats import FORMATS, packed_bytes
 from mistral7b.store.names import resolve
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train.adapted import DTYPES
+from mistral7b.train.base import published, tokenizer_of
 from mistral7b.train.examples import read_examples
 from mistral7b.train.finetune_recipe import Finetune
-from mistral7b.train.plan import Plan, activations, known, make_plan, memory, planned
+from mistral7b.train.plan import Plan, activations, check_layout, known, make_plan, memory, planned
 from mistral7b.train.recipe import Data, Pretrain
-from mistral7b.variants import VARIANTS
 
 _NF4_BITS = 4.5  # a scale of fp32 for each 64 weights
 _MOMENTS = {"adamw": 8.0, "adamw8bit": 2.1, "paged_adamw8bit": 2.1}  # bytes a weight
@@ -34,12 +34,13 @@ def make_finetune_plan(recipe: Finetune, world_size: int, device: str, mfu: floa
     Raises what `make_plan` raises, and DataError for examples that are there and faulty.
     """
     # A published model need not be here to be planned for.
-    published = VARIANTS.get(recipe.model)
-    checkpoint = None if published else open_checkpoint(resolve(recipe.model))
-    config = checkpoint.config if checkpoint else VARIANTS[recipe.model].config
+    variant = published(recipe)
+    checkpoint = None if variant else open_checkpoint(resolve(recipe.model))
+    config = variant.config if variant else checkpoint.config  # type: ignore[union-attr]  # one of them is there
     device, notes, steps = known(device), list[str](), None
+    check_layout(recipe.parallel, recipe.batch_rows, "batch_rows are", world_size)
     if tokens is None:
-        tokens, steps, notes = _tokens(recipe, _tokenizer(recipe, checkpoint))
+        tokens, steps, notes = _tokens(recipe, tokenizer_of(recipe, checkpoint))
     alike = _alike(recipe, config)
     if recipe.method == "full":
         made = make_plan(alike, world_size, device, mfu, tokens=tokens)
@@ -64,7 +65,8 @@ def adapter_memory(
     tokens = max(1, min(recipe.micro_batch_rows, recipe.batch_rows // world_size)) * recipe.data.length * sequences
     kept = activations(config, alike, tokens, max(2, world_size)) + _copies(recipe, config, tokens)
     return {
-        "weights, frozen": frozen / world_size,
+        # Packed matrices are no parameters, and sharding leaves them whole on every rank.
+        "weights, frozen": frozen if largest else frozen * recipe.parallel.replicate / world_size,
         "adapter": 8.0 * trained + _MOMENTS[recipe.optimizer.name] * trained,
         "dense for the moment": float(largest),
         "gathered layers": parts["gathered layers"] / 2,  # no gradients in them
@@ -125,14 +127,6 @@ def _alike(recipe: Finetune, config: ModelConfig) -> Pretrain:
         parallel=recipe.parallel,
         precision=recipe.precision,
     )
-
-
-def _tokenizer(recipe: Finetune, checkpoint: Checkpoint | None) -> Tokenizer:
-    if checkpoint is None:
-        return Tokenizer.published(recipe.tokenizer_version or VARIANTS[recipe.model].tokenizer)
-    if checkpoint.tokenizer is None:
-        raise TokenizerError(f"{recipe.model} has no tokenizer, and examples are text; add its tokenizer.model")
-    return Tokenizer.load(checkpoint.tokenizer, recipe.tokenizer_version)
 
 
 def _tokens(recipe: Finetune, tokenizer: Tokenizer) -> tuple[int, int | None, list[str]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from mistral7b.train.recipe import Optimizer, Schedule, Training, positive
 from mistral7b.variants import TokenizerVersion
@@ -12,7 +12,7 @@ from mistral7b.variants import TokenizerVersion
 __all__ = ["Examples", "Finetune", "FinetuneData", "FinetuneOptimizer", "FinetuneSchedule", "Lora", "Preference"]
 
 Target = Literal["wq", "wk", "wv", "wo", "w1", "w2", "w3"]
-ALL: tuple[Target, ...] = ("wq", "wk", "wv", "wo", "w1", "w2", "w3")
+ALL: tuple[Target, ...] = get_args(Target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,12 @@ class Finetune(Training):
             raise ValueError("lora and quantize are for method: lora; a full fine-tune trains every weight as it is")
         if self.method == "full" and self.objective == "dpo":
             raise ValueError("objective: dpo needs method: lora, whose base is the reference")
+        if self.lora.adapter is not None and replace(self.lora, adapter=None, dropout=0.0) != Lora():
+            raise ValueError("lora.adapter goes on with its own rank, alpha and targets; leave those out")
+        if self.method == "lora" and self.optimizer.scales:
+            raise ValueError("optimizer.scales are for method: full; an adapter's weights have one rate")
+        if self.objective == "dpo" and (self.data.loss_on != "assistant" or not self.data.packing):
+            raise ValueError("data.loss_on and data.packing are for objective: sft; pairs are learned whole, each a row")
         if self.method == "lora" and self.parallel.tensor > 1:
             raise ValueError("parallel.tensor is for method: full; adapters train on shards of the base")
         if self.method == "lora" and self.optimizer.name == "muon":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +43,7 @@ def changed(config: ModelConfig, changes: Changes) -> ModelConfig:
 
 
 @torch.no_grad()
-def fill(model: Transformer, begun: Checkpoint | None, seed: int) -> None:
+def fill(model: Transformer, begun: Checkpoint | None, seed: int, beat: Callable[[], None] = lambda: None) -> None:
     """Puts each weight in place, one whole tensor in memory at a time; the model may be sharded."""
     weights = dict(model.named_parameters())
     if begun is None:
@@ -52,6 +53,7 @@ def fill(model: Transformer, begun: Checkpoint | None, seed: int) -> None:
     with open_source(begun, mapped=False) as source:
         for name in expected_shapes(model.config):
             _put(weights[name], source.get(name).float())
+            beat()
 
 
 def new_weight(name: str, shape: tuple[int, ...], seed: int) -> Tensor:

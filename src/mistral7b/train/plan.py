@@ -18,7 +18,7 @@ from mistral7b.train.batches import course
 from mistral7b.train.flops import PEAKS, attention_flops, matrix_flops
 from mistral7b.train.loss import chunk_bytes
 from mistral7b.train.parallel import check_division
-from mistral7b.train.recipe import Pretrain
+from mistral7b.train.recipe import Parallel, Pretrain
 
 _GIB = 2**30
 # Memory by device, from the makers' data sheets, and what the driver, the context and the collectives keep of it.
@@ -83,12 +83,7 @@ def make_plan(
     that does not divide the world, the batch or the model.
     """
     device = known(device)
-    ways = recipe.parallel.tensor * recipe.parallel.replicate
-    if world_size % ways:
-        raise RecipeError(f"parallel: tensor x replicate is {ways}, which does not divide --world-size {world_size}")
-    ranks = world_size // recipe.parallel.tensor
-    if recipe.rows % ranks:
-        raise RecipeError(f"batch_tokens give {recipe.rows} rows a step, which {ranks} ranks cannot share; change them")
+    check_layout(recipe.parallel, recipe.rows, "batch_tokens give", world_size)
     config = initial.config_of(recipe, initial.origin(recipe))
     check_division(config, recipe.parallel.tensor)
     with torch.device("meta"):
@@ -103,6 +98,16 @@ def known(device: str) -> str:
     if device.lower() not in _MEMORY and device.lower() != "cpu":
         raise RecipeError(f"--device {device} is not known; known are {', '.join(sorted(_MEMORY))} and cpu")
     return device.lower()
+
+
+def check_layout(parallel: Parallel, rows: int, named: str, world_size: int) -> None:
+    """Raises RecipeError for a layout that does not divide the world, and for rows of a step that its ranks cannot share."""
+    ways = parallel.tensor * parallel.replicate
+    if world_size % ways:
+        raise RecipeError(f"parallel: tensor x replicate is {ways}, which does not divide --world-size {world_size}")
+    ranks = world_size // parallel.tensor
+    if rows % ranks:
+        raise RecipeError(f"{named} {rows} rows a step, which {ranks} ranks cannot share; change them")
 
 
 def planned(
@@ -208,9 +213,9 @@ def _advice(parts: dict[str, float], over: float, recipe: Pretrain, world_size: 
     if largest == "activations" and not recipe.parallel.recompute:
         notes.append("parallel.recompute: true keeps one input a layer instead")
     elif largest == "activations" and recipe.micro_batch_rows > 1:
-        notes.append("a smaller micro_batch_rows needs less; batch_tokens stays, in more micro-batches")
+        notes.append("a smaller micro_batch_rows needs less; a step stays as large, in more micro-batches")
     elif largest == "activations":
-        notes.append("parallel.tensor divides what a layer keeps; data.length is what a row costs")
+        notes.append("data.length is what a row costs; where all weights are trained parallel.tensor divides what a layer keeps")
     elif recipe.parallel.replicate > 1:
         notes.append("parallel.replicate: 1 shards over all ranks")
     else:

@@ -112,8 +112,9 @@ class _Pretraining:
             "recipe": as_json(replace(self.recipe, run=Path(), data=replace(self.recipe.data, shards=Path(), tokenizer=None))),
         }
         export(
-            self.trainee.model, folder, self.ranks, tokenizer=self.shards.tokenizer, context=self.recipe.data.length, facts=facts
-        )
+            self.trainee.model, folder, self.ranks, tokenizer=self.shards.tokenizer, context=self.recipe.data.length, facts=facts,
+            base=self.begun,
+        )  # fmt: skip
         return folder
 
 

@@ -161,7 +161,7 @@ class Run:
         self.watchdog.beat(f"step {progress.step + 1}: data")
         micro_batches = task.micro_batches(progress.step)
         # What is left out at random is a function of the step too.
-        torch.manual_seed((self.recipe.seed * 1_000_003 + progress.step) * 65_537 + self.ranks.data_rank)
+        torch.manual_seed(((self.recipe.seed * 1_000_003 + progress.step) * 65_537 + self.ranks.data_rank) % 2**63)
         set_rates(self.optims, rate := share(recipe.schedule, progress.step, task.steps))
         self.watchdog.beat(f"step {progress.step + 1}: forward and backward")
         try:

@@ -8,7 +8,19 @@ from mistral7b.data.instruct import messages, shapes
 from mistral7b.data.instruct.shapes import Dialogue, Object
 from mistral7b.errors import DataError
 
-KEYS = {"instruction", "input", "output", "response", "instances", "prompt", "answer", "completion", "question", "system"}
+KEYS = {
+    "instruction",
+    "input",
+    "output",
+    "response",
+    "instances",
+    "prompt",
+    "answer",
+    "completion",
+    "question",
+    "system",
+    "tools",
+}
 ANSWERS = ("output", "response", "answer", "completion")
 # How Alpaca's trainer words a task; a prompt of these words is taken for the task in them.
 _WORDED = re.compile(

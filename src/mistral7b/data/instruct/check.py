@@ -13,7 +13,7 @@ from mistral7b.checkpoint.aside import written
 from mistral7b.data.instruct.layouts import Found, read_dialogues
 from mistral7b.data.instruct.mends import mended
 from mistral7b.data.instruct.records import Place
-from mistral7b.data.instruct.samples import encoded
+from mistral7b.data.instruct.samples import TooLong, encoded
 from mistral7b.data.instruct.shapes import Dialogue, Object, Services, Text
 from mistral7b.errors import DataError
 from mistral7b.tokens.dialogue import On, Sample
@@ -56,11 +56,13 @@ def check(
     *,
     length: int | None = None,
     on: On = "assistant",
+    too_long: TooLong = "drop",
     services: Services | None = None,
 ) -> Report:
-    """Every fault of `files` and what is in them. A record that cannot be used is a fault, never an error; so is a file."""
+    """Every fault of `files` and what is in them; with `too_long` "refuse" a dialogue over `length` is one. A record that cannot
+    be used is a fault, never an error; so is a file."""
     report = Report()
-    for _ in _kept(report, files, tokenizer, length, on, services or {}):
+    for _ in _kept(report, files, tokenizer, length, on, too_long, services or {}):
         pass
     return report
 
@@ -72,6 +74,7 @@ def corrected(
     *,
     length: int | None = None,
     on: On = "assistant",
+    too_long: TooLong = "drop",
     services: Services | None = None,
 ) -> Report:
     """`check`, that also writes to `target`, whole or not at all, one JSON line for each text and dialogue: as they were, or
@@ -81,7 +84,7 @@ def corrected(
         raise DataError(f"{target} is one of the files to correct; name another")
     try:
         with written(target) as file:
-            for said in _kept(report, files, tokenizer, length, on, services or {}):
+            for said in _kept(report, files, tokenizer, length, on, too_long, services or {}):
                 file.write(json.dumps(record_of(said), ensure_ascii=False).encode() + b"\n")
             if not report.kept:
                 raise DataError(f"nothing of {', '.join(map(str, files))} can be used; {target} was not written")
@@ -101,7 +104,13 @@ def record_of(said: Text | Dialogue) -> Object:
 
 
 def _kept(
-    report: Report, files: Sequence[Path], tokenizer: Tokenizer, length: int | None, on: On, services: Services
+    report: Report,
+    files: Sequence[Path],
+    tokenizer: Tokenizer,
+    length: int | None,
+    on: On,
+    too_long: TooLong,
+    services: Services,
 ) -> Iterator[Text | Dialogue]:
     """What can be used of `files`, mended where it must be; the report grows on the way."""
     for path in files:
@@ -112,14 +121,16 @@ def _kept(
                     report.records += 1
                     report.unread.update(found.unread)
                     last = found.place
-                if (said := _usable(report, found, tokenizer, length, on)) is not None:
+                if (said := _usable(report, found, tokenizer, length, on, too_long)) is not None:
                     report.kept += 1
                     yield said
         except DataError as error:
             report.faults.append(Fault(Place(path, 0), str(error).removeprefix(f"{path} ").removeprefix(f"{path}: "), False))
 
 
-def _usable(report: Report, found: Found, tokenizer: Tokenizer, length: int | None, on: On) -> Text | Dialogue | None:
+def _usable(
+    report: Report, found: Found, tokenizer: Tokenizer, length: int | None, on: On, too_long: TooLong
+) -> Text | Dialogue | None:
     said, faults = found.said, list[str]()
     if isinstance(said, Dialogue):
         said, faults = mended(said)
@@ -129,6 +140,10 @@ def _usable(report: Report, found: Found, tokenizer: Tokenizer, length: int | No
         if said is None:
             raise DataError(found.fault)
         samples = encoded(tokenizer, said, on, notes)
+        longest = max(len(sample.ids) for sample in samples)
+        if length is not None and longest > length and isinstance(said, Dialogue) and too_long == "refuse":
+            samples = []
+            raise DataError(f"{longest:,} tokens, more than {length:,}; cut or drop what is too long")
     except DataError as error:
         faults.append(str(error))
     report.faults += (Fault(found.place, what, bool(samples)) for what in faults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,6 +38,7 @@ class Pairs:
         too_long: Literal["refuse", "drop"] = "refuse",
         skip: bool = False,
         services: Services | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> Pairs:
         """The pairs of `files`, in their order, no sample longer than `length` tokens. A longer one is refused or dropped.
 
@@ -50,6 +51,7 @@ class Pairs:
         skipped = dropped = 0
         for path in files:
             for record in read_records(Path(path)):
+                beat()
                 try:
                     if record.fault:
                         raise DataError(record.fault)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -26,7 +26,7 @@ class Samples:
     """Samples end to end: `ids` int32 `[N]`, `trained` bool `[N]`, `borders` int64 `[S + 1]`, 0 and N included.
 
     `ends` says, for each file, how many samples there are up to its end. `skipped` counts records left out for a fault,
-    `dropped` and `cut` those samples that were too long.
+    `dropped` and `cut` those samples that were too long, `dialogues` those records that are no plain texts.
     """
 
     ids: NDArray[np.int32]
@@ -36,6 +36,7 @@ class Samples:
     skipped: int = 0
     dropped: int = 0
     cut: int = 0
+    dialogues: int = 0
 
     def __post_init__(self) -> None:
         assert self.ids.shape == self.trained.shape, "one mark an id"
@@ -65,6 +66,7 @@ class Samples:
         skip: bool = False,
         mend: bool = False,
         services: Services | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> Samples:
         """The samples of `files`, in their order, none longer than `length` tokens.
 
@@ -78,7 +80,7 @@ class Samples:
         reading = _Reading(tokenizer, length, on, too_long, skip, mend)
         ends = []
         for path in files:
-            reading.read(Path(path), services or {})
+            reading.read(Path(path), services or {}, beat)
             ends.append(len(reading.lengths))
         if not reading.lengths:
             raise DataError(f"{', '.join(map(str, files)) or 'no file'}: there is nothing to learn; give other data")
@@ -90,6 +92,7 @@ class Samples:
             reading.skipped,
             reading.dropped,
             reading.cut,
+            reading.dialogues,
         )
 
 
@@ -120,12 +123,13 @@ class _Reading:
 
     def __init__(self, tokenizer: Tokenizer, length: int, on: On, too_long: TooLong, skip: bool, mend: bool) -> None:
         self.ids, self.trained, self.lengths = bytearray(), bytearray(), list[int]()
-        self.skipped = self.dropped = self.cut = 0
+        self.skipped = self.dropped = self.cut = self.dialogues = 0
         self._tokenizer, self._length, self._on, self._too_long = tokenizer, length, on, too_long
         self._skip, self._mend = skip, mend
 
-    def read(self, path: Path, services: Services) -> None:
+    def read(self, path: Path, services: Services, beat: Callable[[], None]) -> None:
         for found in read_dialogues(path, services):
+            beat()
             try:
                 samples = self._fitting(self._sound(found))
             except DataError as error:
@@ -134,6 +138,7 @@ class _Reading:
                 self.skipped += 1
                 continue
             self._add(samples)
+            self.dialogues += isinstance(found.said, Dialogue)
 
     def _add(self, samples: Iterable[Sample]) -> None:
         for sample in samples:
