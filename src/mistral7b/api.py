@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mistral7b.checkpoint.adapters import read_adapter
 from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.load import Progress
 from mistral7b.completion import Completion, gather
@@ -106,6 +107,8 @@ class LLM:
                 raise RequestError(f"{name} must be an integer of at least 1, not {value!r}")
         checkpoint = open_checkpoint(resolve(model), force=force)
         self.max_model_len = context_length(checkpoint, max_model_len)
+        # Before the weights, which take a while.
+        read = {name: read_adapter(Path(path), checkpoint.config) for name, path in (adapters or {}).items()}
         kind, place = pick_dtype(dtype, checkpoint), pick_device(device)
         cached, packed = pick_kv_dtype(kv_dtype, kind), stays_packed(dtype, place)
         room = cache_room(checkpoint, kind, place, packed=packed)
@@ -118,7 +121,7 @@ class LLM:
             force=force, progress=progress,
         )  # fmt: skip
         self.model, self.tokenizer, self.checkpoint = loaded.model, loaded.tokenizer, loaded.checkpoint
-        self.adapters = put_adapters(self.model, adapters or {})
+        self.adapters = put_adapters(self.model, read)
         self.engine = Engine(
             self.model,
             make_pool(self.model, max_num_seqs, chunk, self.max_model_len, room, cached),

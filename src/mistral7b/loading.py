@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mistral7b.checkpoint import fit, pairing
-from mistral7b.checkpoint.adapters import read_adapter
+from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint
 from mistral7b.checkpoint.load import Progress, load_packed, load_weights, stored_dtype, weights_bytes
 from mistral7b.checkpoint.memory import available_bytes
@@ -107,16 +107,9 @@ def _network(
     return network
 
 
-def put_adapters(model: Transformer, adapters: Mapping[str, str | Path]) -> dict[str, int]:
-    """Puts each named adapter, a folder in PEFT's or mistral-finetune's layout, beside the weights; gives their numbers.
-
-    Raises what `read_adapter` raises.
-    """
-    numbers = {}
-    for name, path in adapters.items():
-        adapter = read_adapter(Path(path), model.config)
-        numbers[name] = put_adapter(model, adapter.weights, adapter.scales)
-    return numbers
+def put_adapters(model: Transformer, adapters: Mapping[str, Adapter]) -> dict[str, int]:
+    """Puts each named adapter beside the weights; gives their numbers."""
+    return {name: put_adapter(model, adapter.weights, adapter.scales) for name, adapter in adapters.items()}
 
 
 def stays_packed(dtype: str | torch.dtype, device: torch.device) -> bool:
