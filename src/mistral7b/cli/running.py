@@ -67,7 +67,8 @@ class Screen:
     def evaluation(self, step: int, title: str, figures: dict[str, float], samples: dict[str, str]) -> None:
         if self._quiet:
             return
-        tell(f"step {step:,}, {title}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        if figures:
+            tell(f"step {step:,}, {title}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
         for prompt, text in samples.items():
             tell(printable(f"  {prompt}|{text}".replace("\n", " / ")))
 

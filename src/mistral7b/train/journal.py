@@ -94,7 +94,7 @@ def draw(metrics: Path, picture: Path, measures: str) -> None:
         points = [(step, each[source]) for step, each in held if source in each]
         bits.plot(*zip(*points, strict=True), marker="o", markersize=3, label=source)
     bits.set(title=measures.capitalize(), xlabel="step")
-    if held:
+    if any(each for _, each in held):
         bits.legend(fontsize="small")
     for axes in (loss, bits):
         axes.grid(alpha=0.3)

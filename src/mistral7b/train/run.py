@@ -223,8 +223,8 @@ class Run:
         self._saved, self._saved_at = progress.step, time.monotonic()
 
     def _finish(self, progress: Progress, journal: Journal | None) -> Path:
-        self._note("measuring on all held-out text")
-        self.watchdog.beat("measuring on all held-out text")
+        self._note("measuring on all that is held out")
+        self.watchdog.beat("measuring on all that is held out")
         figures = self._measure(progress.step, journal, whole=True)
         self.watchdog.beat("writing the model")
         return self.task.finish(progress, figures)
