@@ -20,7 +20,7 @@ from tests.equivalence.networks import ROOMS
 
 NAMES: tuple[str | None, ...] = (None, "one", "two", "three")
 PROMPT = "Once upon a time there was a little dog who lived in a house by the sea with his friend the cat, and every day they"
-GREEDY = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
+GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
 
 def written(folder: Path, seed: int, targets: tuple[str, ...] = LoraSpec(1, 1.0).targets) -> Path:
@@ -65,7 +65,7 @@ def _together(llm: LLM, asked: Sequence[tuple[str, str | None]]) -> list[list[in
 
 
 def test_each_answers_as_alone(llm: LLM) -> None:
-    asked = [(PROMPT[: 20 + 13 * i], NAMES[i % 4]) for i in range(8)]
+    asked = [(PROMPT[: 20 + 13 * i], NAMES[i % 4]) for i in range(6)]
     alone = [_together(llm, [each])[0] for each in asked]
     assert _together(llm, asked) == alone
     assert _together(llm, asked[::-1]) == alone[::-1]

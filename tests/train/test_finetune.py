@@ -129,7 +129,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, base: Path, f
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("name", ["adamw8bit", "paged_adamw8bit"])
+@pytest.mark.parametrize("name", ["adamw8bit", pytest.param("paged_adamw8bit", marks=pytest.mark.slow)])
 def test_moments_of_eight_bits_learn_and_resume(tmp_path: Path, base: Path, files: tuple[Path, Path], name: Any) -> None:
     given = recipe(tmp_path / "run", base, files, optimizer=FinetuneOptimizer(name=name, rate=1e-2))
     lines = run_here(replace(given, run=tmp_path / "whole"), until=12).lines
@@ -139,7 +139,7 @@ def test_moments_of_eight_bits_learn_and_resume(tmp_path: Path, base: Path, file
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.05
 
 
-@pytest.mark.parametrize("form", ["int4", "int8", "nf4"])
+@pytest.mark.parametrize("form", ["int4", pytest.param("int8", marks=pytest.mark.slow), "nf4"])
 def test_an_adapter_beside_packed_weights_learns(tmp_path: Path, base: Path, files: tuple[Path, Path], form: Any) -> None:
     lines = run_here(recipe(tmp_path / "run", base, files, quantize=form), until=12).lines
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.05
