@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.hf import heads_permuted, hf_name
 from mistral7b.checkpoint.layouts import to_half_split
 from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.config import ModelConfig
+from mistral7b.model.lora import LoraSpec, new_adapter_weight
 
 SMALL = ModelConfig(
     dim=32, n_layers=2, head_dim=8, hidden_dim=48, n_heads=4, n_kv_heads=2, norm_eps=1e-5,
@@ -29,6 +31,17 @@ def weights(config: ModelConfig = SMALL, dtype: torch.dtype = torch.bfloat16, se
         name: (torch.randn(shape, generator=generator) * 0.05 + ("norm" in name)).to(dtype)
         for name, shape in expected_shapes(config).items()
     }
+
+
+def adapter(config: ModelConfig, spec: LoraSpec, *, seed: int, strength: float) -> Adapter:
+    """A random adapter; the larger its `strength`, the more it changes."""
+    shapes, places, found = expected_shapes(config), spec.places(config.n_layers), Weights()
+    for place in places:
+        outputs, inputs = shapes[f"{place}.weight"]
+        found[f"{place}.lora_A.weight"] = new_adapter_weight(f"{place}.lora_A.weight", (spec.rank, inputs), seed)
+        generator = torch.Generator().manual_seed(seed)
+        found[f"{place}.lora_B.weight"] = torch.randn(outputs, spec.rank, generator=generator) * strength
+    return Adapter(config, found, dict.fromkeys(places, spec.scale))
 
 
 def in_hf(made: Weights, config: ModelConfig = SMALL) -> Weights:

@@ -17,7 +17,7 @@ from mistral7b.checkpoint.adapters import base_config, read_adapter, write_adapt
 from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.errors import CheckpointError, Mistral7BError
 from mistral7b.model.batch import Span, TokenBatch
-from mistral7b.model.lora import LoraSpec, new_adapter_weight, put_adapter
+from mistral7b.model.lora import LoraSpec, put_adapter
 from mistral7b.model.transformer import Transformer
 from mistral7b.variants import V03
 from tests.checkpoint import made
@@ -29,14 +29,7 @@ Json = dict[str, Any]
 
 
 def adapter(rank: int = 4, alpha: float = 8.0, targets: tuple[str, ...] = LoraSpec(1, 1.0).targets, seed: int = 0) -> Adapter:
-    spec, shapes = LoraSpec(rank, alpha, targets=targets), made.expected_shapes(CONFIG)
-    weights: dict[str, Tensor] = {}
-    for place in spec.places(CONFIG.n_layers):
-        outputs, inputs = shapes[f"{place}.weight"]
-        name = f"{place}.lora_A.weight"
-        weights[name] = new_adapter_weight(name, (rank, inputs), seed)
-        weights[f"{place}.lora_B.weight"] = torch.randn(outputs, rank, generator=torch.Generator().manual_seed(seed)) * 0.2
-    return Adapter(CONFIG, weights, dict.fromkeys(spec.places(CONFIG.n_layers), spec.scale))
+    return made.adapter(CONFIG, LoraSpec(rank, alpha, targets=targets), seed=seed, strength=0.2)
 
 
 def logits(added: Adapter) -> Tensor:

@@ -6,13 +6,10 @@ import shutil
 from importlib.resources import files
 from pathlib import Path
 
-import torch
-
-from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.adapters import write_adapter
 from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.config import ModelConfig
-from mistral7b.model.lora import LoraSpec, new_adapter_weight
+from mistral7b.model.lora import LoraSpec
 from tests.checkpoint import made
 
 CONTEXT = 512
@@ -34,13 +31,5 @@ def talkative(folder: Path, *, tokenizer: bool = True) -> Path:
 def adapter(model: Path, folder: Path, *, strength: float = 0.5, rank: int = 4) -> Path:
     """An adapter of `model`, random, in PEFT's layout."""
     config = open_checkpoint(model).config
-    spec, shapes, weights = LoraSpec(rank, 2.0 * rank), made.expected_shapes(config), dict[str, torch.Tensor]()
-    generator = torch.Generator().manual_seed(1)
-    for place in spec.places(config.n_layers):
-        outputs, inputs = shapes[f"{place}.weight"]
-        name = f"{place}.lora_A.weight"
-        weights[name] = new_adapter_weight(name, (rank, inputs), 0)
-        weights[f"{place}.lora_B.weight"] = torch.randn(outputs, rank, generator=generator) * strength
-    scales = dict.fromkeys(spec.places(config.n_layers), spec.scale)
-    write_adapter(Adapter(config, weights, scales), folder, "peft")
+    write_adapter(made.adapter(config, LoraSpec(rank, 2.0 * rank), seed=1, strength=strength), folder, "peft")
     return folder

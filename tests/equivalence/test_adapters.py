@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from mistral7b import LLM, SamplingParams
-from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.adapters import write_adapter
 from mistral7b.checkpoint.folder import open_checkpoint
-from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.errors import CheckpointError, RequestError
-from mistral7b.model.lora import LoraSpec, new_adapter_weight
+from mistral7b.model.lora import LoraSpec
 from mistral7b.store.names import resolve
+from tests.checkpoint import made as checkpoints
 from tests.equivalence.networks import ROOMS
 
 NAMES: tuple[str | None, ...] = (None, "one", "two", "three")
@@ -26,13 +25,7 @@ GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 def written(folder: Path, seed: int, targets: tuple[str, ...] = LoraSpec(1, 1.0).targets) -> Path:
     """An adapter for the embedded model, random and strong enough to change what it says."""
     config = open_checkpoint(resolve("tiny")).config
-    spec, shapes, weights = LoraSpec(4, 8.0, targets=targets), expected_shapes(config), dict[str, torch.Tensor]()
-    for place in spec.places(config.n_layers):
-        outputs, inputs = shapes[f"{place}.weight"]
-        generator = torch.Generator().manual_seed(seed)
-        weights[f"{place}.lora_A.weight"] = new_adapter_weight(f"{place}.lora_A.weight", (4, inputs), seed)
-        weights[f"{place}.lora_B.weight"] = torch.randn(outputs, 4, generator=generator) * 0.4
-    write_adapter(Adapter(config, weights, dict.fromkeys(spec.places(config.n_layers), spec.scale)), folder, "peft")
+    write_adapter(checkpoints.adapter(config, LoraSpec(4, 8.0, targets=targets), seed=seed, strength=0.4), folder, "peft")
     return folder
 
 

@@ -26,6 +26,7 @@ from mistral7b.model.transformer import Transformer
 from mistral7b.quant.formats import FormatName
 from mistral7b.quant.linear import QuantLinear, insert
 from mistral7b.quant.nearest import nearest
+from tests.checkpoint import made
 from tests.equivalence.crowd import Crowd
 from tests.equivalence.networks import ROOMS, network, random_ids, room, small
 
@@ -36,13 +37,7 @@ BATCH = TokenBatch.pack([Span(IDS, logits="all")])
 
 def filled(model: Transformer, spec: LoraSpec, seed: int) -> dict[str, Tensor]:
     """Weights of an adapter that changes every logit."""
-    weights: dict[str, Tensor] = {}
-    for place in spec.places(model.config.n_layers):
-        outputs, inputs = model.get_submodule(place.replace(".base", "")).get_parameter("weight").shape
-        weights[f"{place}.lora_A.weight"] = new_adapter_weight(f"{place}.lora_A.weight", (spec.rank, inputs), seed)
-        generator = torch.Generator().manual_seed(seed)
-        weights[f"{place}.lora_B.weight"] = torch.randn(outputs, spec.rank, generator=generator) * 0.3
-    return weights
+    return dict(made.adapter(model.config, spec, seed=seed, strength=0.3).weights)
 
 
 def packed_network(format: FormatName) -> Transformer:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mistral7b.cli.masks import show_masks
 from mistral7b.cli.terminal import emit, note, table, tell
 from mistral7b.data.instruct.check import Report, check, corrected
-from mistral7b.data.instruct.layouts import read_services
-from mistral7b.data.instruct.samples import Samples
 from mistral7b.errors import DataError, RequestError
 
 if TYPE_CHECKING:
@@ -27,12 +25,17 @@ def check_examples(recipe: Finetune, target: Path | None, as_json: bool) -> None
     """
     _only_examples(recipe)
     from mistral7b.train.base import tokenizer_of
+    from mistral7b.train.examples import services_of
 
     data, tokenizer = recipe.data, tokenizer_of(recipe)
-    services = None if data.tools is None else read_services(data.tools)
     paths = [*(each.path for each in data.train), *data.held_out]
     targets = {} if target is None else _targets(paths, target)
-    settings: dict[str, Any] = {"length": data.length, "on": data.loss_on, "too_long": data.too_long, "services": services}
+    settings: dict[str, Any] = {
+        "length": data.length,
+        "on": data.loss_on,
+        "too_long": data.too_long,
+        "services": services_of(data),
+    }
     reports: dict[str, Report] = {}
     for path in paths:
         if target is None:
@@ -70,14 +73,10 @@ def show_examples(recipe: Finetune, n: int) -> None:
     """Prints `n` samples of the training files with what is learned marked."""
     _only_examples(recipe)
     from mistral7b.train.base import tokenizer_of
+    from mistral7b.train.examples import read_samples
 
-    data, tokenizer = recipe.data, tokenizer_of(recipe)
-    services = None if data.tools is None else read_services(data.tools)
-    files = [each.path for each in data.train]
-    found = Samples.read(
-        files, tokenizer, length=data.length, on=data.loss_on, too_long=data.too_long, services=services
-    )  # fmt: skip
-    show_masks(found, tokenizer, n)
+    tokenizer = tokenizer_of(recipe)
+    show_masks(read_samples(recipe.data, tokenizer, [each.path for each in recipe.data.train]), tokenizer, n)
 
 
 def _only_examples(recipe: Finetune) -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral7b.cli import options, plans
+from mistral7b.cli import options, plans, running
 from mistral7b.cli.help import examples
-from mistral7b.cli.running import Screen, follow
 from mistral7b.errors import RequestError
 
 if TYPE_CHECKING:
@@ -26,11 +25,9 @@ _DATA = "Data"
 
 
 def finetune(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The run's YAML file.")],
+    recipe: running.Recipe,
     variables: options.Variables = None,
-    until: Annotated[
-        int | None, typer.Option("--until", metavar="STEP", min=1, help="Save and end after this step; the same command goes on.")
-    ] = None,
+    until: running.Until = None,
     check: Annotated[
         bool, typer.Option("--check", help="Train nothing: name every example that is wrong.", rich_help_panel=_DATA)
     ] = False,
@@ -78,9 +75,9 @@ def finetune(
         return
     plans.no_plan(world_size, device, tokens)
 
-    def run(screen: Screen) -> Outcome:
+    def run(screen: running.Screen) -> Outcome:
         from mistral7b.train.finetune import finetune
 
         return finetune(found, screen, until=until)
 
-    follow("finetune", run, as_json=as_json, folder="folder")
+    running.follow("finetune", run, as_json=as_json, folder="folder")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from mistral7b.cli import options, plans
+from mistral7b.cli import options, plans, running
 from mistral7b.cli.help import examples
-from mistral7b.cli.running import Screen, follow
 
 if TYPE_CHECKING:
     from mistral7b.train.run import Outcome
@@ -23,11 +19,9 @@ EXAMPLES = examples(
 
 
 def pretrain(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The run's YAML file.")],
+    recipe: running.Recipe,
     variables: options.Variables = None,
-    until: Annotated[
-        int | None, typer.Option("--until", metavar="STEP", min=1, help="Save and end after this step; the same command goes on.")
-    ] = None,
+    until: running.Until = None,
     plan: plans.Wanted = False,
     world_size: plans.WorldSize = None,
     device: plans.Device = None,
@@ -51,9 +45,9 @@ def pretrain(
         return
     plans.no_plan(world_size, device, tokens)
 
-    def run(screen: Screen) -> Outcome:
+    def run(screen: running.Screen) -> Outcome:
         from mistral7b.train.pretrain import pretrain
 
         return pretrain(found, screen, until=until)
 
-    follow("pretrain", run, as_json=as_json, folder="model")
+    running.follow("pretrain", run, as_json=as_json, folder="model")

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from mistral7b.cli.terminal import emit, note, printable, tell
 from mistral7b.errors import RequestError
 
 if TYPE_CHECKING:
     from mistral7b.train.run import Outcome
+
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="The run's YAML file.")]
+Until = Annotated[
+    int | None, typer.Option("--until", metavar="STEP", min=1, help="Save and end after this step; the same command goes on.")
+]
 
 
 def follow(verb: str, run: Callable[[Screen], Outcome], *, as_json: bool, folder: str) -> None:

@@ -6,7 +6,6 @@ A network holds any number of adapters, numbered from 0. Which rows go through w
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mistral7b.model.fused import FusedLayers
+from mistral7b.model.seeds import generator
 from mistral7b.model.transformer import Linear, Pass, Transformer
 from mistral7b.quant.linear import QuantLinear
 
@@ -117,14 +117,15 @@ class LoraLinear(nn.Module):
         a, b = torch.cat([half.to(dtype) for half in halves_a]), torch.cat([half.to(dtype) for half in halves_b], 1)
         scales = torch.zeros(self.count + 1, len(a), dtype=dtype, device=a.device)
         ends = list(accumulate(len(half) for half in halves_a))
-        for number, begin, end in zip(numbers, [0, *ends], ends, strict=False):
-            scales[number, begin:end] = self.scales[number]
+        spans = [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+        for number, span in zip(numbers, spans, strict=True):
+            scales[number, span] = self.scales[number]
         found = _Stacked(a, b, scales)
         if not any(half.requires_grad for half in halves_a):
             self._stacked = found
-            for half_a, half_b, begin, end in zip(halves_a, halves_b, [0, *ends], ends, strict=False):
+            for half_a, half_b, span in zip(halves_a, halves_b, spans, strict=True):
                 if half_a.dtype == half_b.dtype == dtype:
-                    half_a.data, half_b.data = a[begin:end], b[:, begin:end]
+                    half_a.data, half_b.data = a[span], b[:, span]
         return found
 
 
@@ -147,8 +148,7 @@ def new_adapter_weight(name: str, shape: tuple[int, int], seed: int) -> Tensor:
     adapter changes nothing."""
     weight = torch.zeros(shape)
     if name.endswith("lora_A.weight"):
-        key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")
-        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=torch.Generator().manual_seed(key))
+        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator(seed, name))
     return weight
 
 
@@ -188,8 +188,9 @@ def n_adapters(model: Transformer) -> int:
 
 
 def _settle(model: Transformer) -> None:
+    count = n_adapters(model)
     for module in adapted(model).values():
-        module.settle(n_adapters(model))
+        module.settle(count)
 
 
 def adapted(model: Transformer) -> dict[str, LoraLinear]:

@@ -18,7 +18,7 @@ from mistral7b.model.transformer import Transformer
 from mistral7b.quant.linear import insert
 from mistral7b.quant.nearest import nearest
 from mistral7b.train import initial
-from mistral7b.train.finetune_recipe import Finetune
+from mistral7b.train.finetune_recipe import Finetune, Lora
 from mistral7b.train.nf4 import NF4Linear, NF4Matrix
 from mistral7b.train.parallel import parallelise
 from mistral7b.train.preference import PreferenceTrainee
@@ -76,11 +76,16 @@ def is_packed(checkpoint: Checkpoint) -> bool:
         return any(source.packed_format(name) is not None for name in source.names())
 
 
+def spec_of(lora: Lora) -> LoraSpec:
+    """The adapter that a recipe asks for."""
+    return LoraSpec(lora.rank, lora.alpha, lora.dropout, lora.targets)
+
+
 def begin_adapter(model: Transformer, recipe: Finetune) -> None:
     """Adapter 0 of the network, to be trained: a new one, or the one that `lora.adapter` names."""
     lora = recipe.lora
     if lora.adapter is None:
-        add_adapter(model, LoraSpec(lora.rank, lora.alpha, lora.dropout, lora.targets), recipe.seed)
+        add_adapter(model, spec_of(lora), recipe.seed)
         return
     adapter = read_adapter(lora.adapter, model.config)
     put_adapter(model, {name: weight.float() for name, weight in adapter.weights.items()}, adapter.scales)

@@ -42,13 +42,8 @@ def bits_per_byte(
     for source, mixture in sources.items():
         rows = mixture.rows if tokens is None else min(mixture.rows, max(1, tokens // mixture.length))
         sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
-        for part in _shares(rows, at_once, ranks):
-            micro = micro_batch([mixture.row(min(i, rows - 1)) for i in part])
-            spare = torch.repeat_interleave(torch.tensor([i >= rows for i in part]), mixture.length)
-            targets = micro.targets.masked_fill(spare, IGNORED)
-            loss = trainee(micro.batch, targets)
-            assert isinstance(loss, Loss)
-            sums += torch.stack((loss.nll.double(), lengths[targets[targets >= 0]].sum().double().to(ranks.device)))
+        for nll, targets in _losses(trainee, mixture, rows, at_once, ranks):
+            sums += torch.stack((nll, lengths[targets].sum().double().to(ranks.device)))
         nats, size = ranks.sum(sums).tolist()
         found[source] = nats / math.log(2) / max(size, 1)
     return found
@@ -59,15 +54,8 @@ def mean_loss(trainee: Trainee, source: Rows, ranks: Ranks, *, most: int | None,
     """Nats a target over the first `most` rows (None: all), `at_once` in a forward. The ranks share the rows."""
     rows = source.rows if most is None else min(source.rows, most)
     sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
-    for part in _shares(rows, at_once, ranks):
-        found = [source.row(min(i, rows - 1)) for i in part]
-        micro = micro_batch(found)
-        lengths = torch.tensor([len(row.ids) for row in found])
-        spare = torch.repeat_interleave(torch.tensor([i >= rows for i in part]), lengths)
-        targets = micro.targets.masked_fill(spare, IGNORED)
-        loss = trainee(micro.batch, targets)
-        assert isinstance(loss, Loss)
-        sums += torch.stack((loss.nll.double(), (targets >= 0).sum().double().to(ranks.device)))
+    for nll, targets in _losses(trainee, source, rows, at_once, ranks):
+        sums += torch.stack((nll, torch.tensor(float(len(targets)), dtype=torch.float64, device=ranks.device)))
     nats, count = ranks.sum(sums).tolist()
     return float(nats / max(count, 1))
 
@@ -85,6 +73,19 @@ def preferences(trainee: PreferenceTrainee, source: Rows, ranks: Ranks, *, most:
             sums += torch.stack([margin > 0, margin, torch.ones_like(margin), drift.sum(), torch.full_like(margin, len(drift))])
     preferred, margins, pairs, drifts, tokens = ranks.sum(sums).tolist()
     return {"preferred": preferred / pairs, "margin": margins / pairs, "KL a token": drifts / tokens}
+
+
+def _losses(trainee: Trainee, source: Rows, rows: int, at_once: int, ranks: Ranks) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each forward over this rank's share of the first `rows` rows: the summed nats (fp64), and the ids that were targets."""
+    for part in _shares(rows, at_once, ranks):
+        found = [source.row(min(i, rows - 1)) for i in part]
+        micro = micro_batch(found)
+        lengths = torch.tensor([len(row.ids) for row in found])
+        spare = torch.repeat_interleave(torch.tensor([i >= rows for i in part]), lengths)
+        targets = micro.targets.masked_fill(spare, IGNORED)
+        loss = trainee(micro.batch, targets)
+        assert isinstance(loss, Loss)
+        yield loss.nll.double(), targets[targets >= 0]
 
 
 def _shares(rows: int, at_once: int, ranks: Ranks) -> Iterator[list[int]]:

@@ -15,6 +15,7 @@ from mistral7b.data.instruct.layouts import read_services
 from mistral7b.data.instruct.packing import Packed
 from mistral7b.data.instruct.pairs import Pairs
 from mistral7b.data.instruct.samples import Samples
+from mistral7b.data.instruct.shapes import Services
 from mistral7b.data.pack import IGNORED, Row
 from mistral7b.data.permutation import Permutation
 from mistral7b.errors import DataError
@@ -22,12 +23,6 @@ from mistral7b.tokens.dialogue import Sample
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train.batches import Rows
 from mistral7b.train.finetune_recipe import Finetune, FinetuneData
-
-
-def _named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Each by its name, or where two have one by all of its path."""
-    names = [path.name for path in paths]
-    return {path.name if names.count(path.name) == 1 else str(path): path for path in paths}
 
 
 @dataclass(frozen=True)
@@ -67,17 +62,27 @@ def read_examples(recipe: Finetune, tokenizer: Tokenizer, beat: Callable[[], Non
     return (_pairs if recipe.objective == "dpo" else _samples)(recipe.data, tokenizer, beat)
 
 
+def read_samples(
+    data: FinetuneData, tokenizer: Tokenizer, files: Sequence[Path], beat: Callable[[], None] = lambda: None
+) -> Samples:
+    """The samples of `files` as the recipe wants them. Raises DataError."""
+    return Samples.read(
+        files, tokenizer, length=data.length, on=data.loss_on, too_long=data.too_long, services=services_of(data), beat=beat
+    )  # fmt: skip
+
+
+def services_of(data: FinetuneData) -> Services | None:
+    """The tools of each service, if the recipe names a file of them. Raises DataError."""
+    return None if data.tools is None else read_services(data.tools)
+
+
 def _samples(data: FinetuneData, tokenizer: Tokenizer, beat: Callable[[], None]) -> Examples:
-    services = None if data.tools is None else read_services(data.tools)
-
-    def read(*files: Path) -> Samples:
-        return Samples.read(
-            files, tokenizer, length=data.length, on=data.loss_on, too_long=data.too_long, services=services, beat=beat
-        )  # fmt: skip
-
-    found = read(*(each.path for each in data.train))
+    found = read_samples(data, tokenizer, [each.path for each in data.train], beat)
     train = Packed(found, [each.epochs for each in data.train], data.length, data.seed, data.packing)
-    held_out: dict[str, Rows] = {name: Packed(read(path), 1.0, data.length, 0) for name, path in _named(data.held_out).items()}
+    held_out: dict[str, Rows] = {
+        name: Packed(read_samples(data, tokenizer, [path], beat), 1.0, data.length, 0)
+        for name, path in _named(data.held_out).items()
+    }
     learned = int(found.trained.sum())
     said = f"{len(found):,} samples in {train.rows:,} rows, {len(found.ids):,} tokens an epoch, {learned:,} of them learned"
     if found.dropped or found.cut:
@@ -86,7 +91,7 @@ def _samples(data: FinetuneData, tokenizer: Tokenizer, beat: Callable[[], None])
 
 
 def _pairs(data: FinetuneData, tokenizer: Tokenizer, beat: Callable[[], None]) -> Examples:
-    services = None if data.tools is None else read_services(data.tools)
+    services = services_of(data)
     if data.too_long == "cut":
         raise DataError("data.too_long: cut would cut the replies of a pair unlike; take refuse or drop")
     too_long = data.too_long
@@ -103,6 +108,12 @@ def _pairs(data: FinetuneData, tokenizer: Tokenizer, beat: Callable[[], None]) -
     if found.dropped:
         said += f"; too long: {found.dropped:,} dropped"
     return Examples(PairRows(found, data.train[0].epochs, data.seed), held_out, True, _digest(data, ids), said)
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Each by its name, or where two have one by all of its path."""
+    names = [path.name for path in paths]
+    return {path.name if names.count(path.name) == 1 else str(path): path for path in paths}
 
 
 def _digest(data: FinetuneData, arrays: Iterable[np.ndarray[Any, Any]]) -> str:

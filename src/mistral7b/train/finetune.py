@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from mistral7b.train.examples import Examples, read_examples
 from mistral7b.train.export import export
 from mistral7b.train.finetune_recipe import Finetune
 from mistral7b.train.flops import batch_flops
+from mistral7b.train.going_on import check_architecture, differences
 from mistral7b.train.journal import key_of
 from mistral7b.train.preference import PreferenceTrainee
-from mistral7b.train.ranks import Ranks, started
-from mistral7b.train.run import Measured, Outcome, Progress, Run, Watcher
+from mistral7b.train.ranks import Ranks
+from mistral7b.train.run import Measured, Outcome, Progress, Watcher, run_task
 from mistral7b.train.watchdog import Watchdog
 
 ADAPTER, MODEL = "adapter", "model"
+_FIXED = ("batch_rows", "lora", "method", "model", "objective", "quantize")  # of a run that goes on
 
 
 def finetune(recipe: Finetune, watcher: Watcher, *, device: torch.device | None = None, until: int | None = None) -> Outcome:
@@ -41,11 +44,7 @@ def finetune(recipe: Finetune, watcher: Watcher, *, device: torch.device | None 
     Leaves run/adapter in PEFT's layout, or run/model after a full fine-tune. Raises what `pretrain` does, and ChatError's kin
     as DataError: an example that no template can hold, with file and line.
     """
-    with (
-        started(recipe.parallel, device=device, timeout=2 * recipe.hang_seconds) as ranks,
-        Watchdog(ranks, recipe.hang_seconds) as watchdog,
-    ):
-        return Run(_Finetuning(recipe, ranks, watchdog), ranks, watcher, watchdog).go(until)
+    return run_task(recipe, partial(_Finetuning, recipe), watcher, device, until)
 
 
 class _Finetuning:
@@ -84,16 +83,13 @@ class _Finetuning:
     def changes(self, facts: dict[str, Any]) -> Iterator[str]:
         """What decides the order of reading, and the shapes of what is trained, must be as they were."""
         now, then, run = self.facts(), facts, self.recipe.run
-        if then["config"] != now["config"]:
-            raise MismatchError(f"{run} holds a run of another architecture; name another run folder")
+        check_architecture(run, self.checkpoint.config, facts)
         if then["examples_sha256"] != now["examples_sha256"]:
             raise MismatchError(f"{run} was begun with other examples, or reads them otherwise; name another run folder")
-        for name in sorted(now["recipe"].keys() - {"run", "parallel", "data"}):
-            before, after = then["recipe"].get(name), now["recipe"][name]
-            if before != after and name in ("method", "objective", "lora", "batch_rows", "model", "quantize"):
+        for name in _FIXED:
+            if now["recipe"][name] != (before := then["recipe"].get(name)):
                 raise MismatchError(f"{run} was begun with {name} {before}; keep it, or name another run folder")
-            if before != after:
-                yield f"{name} is not as it was: {before} before, {after} now"
+        yield from differences(now["recipe"], then["recipe"], ("run", "parallel", "data"))
 
     def micro_batches(self, step: int) -> Sequence[MicroBatch]:
         found = micro_batches(self.examples.train, step, self.recipe.batch_rows, self.recipe.micro_batch_rows, self.ranks)
@@ -102,11 +98,7 @@ class _Finetuning:
         return found
 
     def flops(self, micro: MicroBatch) -> float:
-        """Frozen matrices get no gradient of their own: two of three products; a reference forward is one more."""
-        all_three = batch_flops(self.checkpoint.config, micro.batch.positions)
-        if self.recipe.method == "full":
-            return all_three
-        return all_three * (2 / 3 if self.recipe.objective == "sft" else 1)
+        return self.recipe.work * batch_flops(self.checkpoint.config, micro.batch.positions)
 
     def measure(self, *, whole: bool) -> Measured:
         plan, at_once = self.recipe.evaluate, self.recipe.micro_batch_rows
@@ -132,10 +124,7 @@ class _Finetuning:
         recipe, model = self.recipe, self.trainee.model
         facts = {
             "base": recipe.model,
-            "tokens": progress.tokens,
-            "steps": progress.step,
-            "skipped_steps": progress.skipped,
-            "seconds": round(progress.seconds),
+            **progress.told(),
             key_of(self.measures): figures,
             "examples_sha256": self.examples.sha256,
             "recipe": as_json(replace(recipe, run=Path())),

@@ -17,11 +17,11 @@ from mistral7b.model.transformer import Transformer
 from mistral7b.quant.formats import FORMATS, packed_bytes
 from mistral7b.store.names import resolve
 from mistral7b.tokens.tokenizer import Tokenizer
-from mistral7b.train.adapted import DTYPES
+from mistral7b.train.adapted import DTYPES, is_packed, spec_of
 from mistral7b.train.base import published, tokenizer_of
 from mistral7b.train.examples import read_examples
 from mistral7b.train.finetune_recipe import Finetune
-from mistral7b.train.plan import Plan, activations, check_layout, known, make_plan, memory, planned
+from mistral7b.train.plan import LOST, Plan, activations, check_layout, known, make_plan, memory, planned
 from mistral7b.train.recipe import Data, Pretrain
 
 _NF4_BITS = 4.5  # a scale of fp32 for each 64 weights
@@ -46,9 +46,7 @@ def make_finetune_plan(recipe: Finetune, world_size: int, device: str, mfu: floa
         made = make_plan(alike, world_size, device, mfu, tokens=tokens)
         return replace(made, steps=steps or made.steps, notes=[*notes, *made.notes])
     parts = adapter_memory(recipe, alike, config, checkpoint, world_size, device)
-    # Frozen matrices get no gradient: two of three products; a reference forward is one more.
-    work = 2 / 3 if recipe.objective == "sft" else 1.0
-    made = planned(alike, config, parts, world_size, device, mfu, tokens, work=work, notes=notes)
+    made = planned(alike, config, parts, world_size, device, mfu, tokens, work=recipe.work, notes=notes)
     return replace(made, steps=steps or made.steps)
 
 
@@ -71,7 +69,7 @@ def adapter_memory(
         "dense for the moment": float(largest),
         "gathered layers": parts["gathered layers"] / 2,  # no gradients in them
         "activations": kept,
-        "fragments": 0.1 * kept,
+        "fragments": LOST * kept,
         "loss": parts["loss"] - 4.0 * config.vocab_size * config.dim,
         "context": parts["context"],
     }
@@ -79,9 +77,8 @@ def adapter_memory(
 
 def adapter_weights(recipe: Finetune, config: ModelConfig) -> int:
     """How many weights the adapter has."""
-    shapes = expected_shapes(config)
-    ends = tuple(f".{target}.weight" for target in recipe.lora.targets)
-    return sum(recipe.lora.rank * sum(shape) for name, shape in shapes.items() if name.endswith(ends))
+    shapes, spec = expected_shapes(config), spec_of(recipe.lora)
+    return sum(spec.rank * sum(shapes[f"{place}.weight"]) for place in spec.places(config.n_layers))
 
 
 def _copies(recipe: Finetune, config: ModelConfig, tokens: int) -> float:
@@ -101,7 +98,7 @@ def _frozen(recipe: Finetune, config: ModelConfig, checkpoint: Checkpoint | None
     largest = config.hidden_dim * config.dim * dtype.itemsize
     if recipe.quantize is None:
         size = config.n_params * dtype.itemsize if checkpoint is None else weights_bytes(checkpoint, dtype, packed=True)
-        return size, largest if size < 0.95 * config.n_params * dtype.itemsize else 0
+        return size, largest if checkpoint is not None and is_packed(checkpoint) else 0
     total = 0.0
     for name, shape in expected_shapes(config).items():
         count = shape[0] * (shape[1] if len(shape) == 2 else 1)

@@ -114,6 +114,12 @@ class Finetune(Training):
     optimizer: FinetuneOptimizer = FinetuneOptimizer()
     schedule: FinetuneSchedule = FinetuneSchedule()
 
+    @property
+    def work(self) -> float:
+        """The arithmetic of a step over that of one that trains all weights. Frozen matrices get no gradient: two of three
+        products; a reference forward is one more."""
+        return 2 / 3 if self.method == "lora" and self.objective == "sft" else 1.0
+
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(batch_rows=self.batch_rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from mistral7b.config import ModelConfig
@@ -25,8 +26,7 @@ def changes(recipe: Pretrain, config: ModelConfig, shards: Shards, facts: dict[s
 
     Raises MismatchError for another network, other shards or another order of reading.
     """
-    if facts["config"] != config.to_params():
-        raise MismatchError(f"{recipe.run} holds a run of another architecture; name another run folder")
+    check_architecture(recipe.run, config, facts)
     if facts["shards_sha256"] != shards.sha256:
         raise MismatchError(f"{recipe.run} was begun with other shards; give those back, or name another run folder")
     now, then = as_json(recipe), facts["recipe"]
@@ -36,6 +36,17 @@ def changes(recipe: Pretrain, config: ModelConfig, shards: Shards, facts: dict[s
             raise MismatchError(
                 f"{recipe.run} was begun with {name} {before}, which decides what it reads; keep it, or name another run folder"
             )
-    for name in sorted(now.keys() - set(_OWN)):
+    yield from differences(now, then, _OWN)
+
+
+def check_architecture(run: Path, config: ModelConfig, facts: dict[str, Any]) -> None:
+    """Raises MismatchError for a run that was begun with another network."""
+    if facts["config"] != config.to_params():
+        raise MismatchError(f"{run} holds a run of another architecture; name another run folder")
+
+
+def differences(now: dict[str, Any], then: dict[str, Any], free: Collection[str]) -> Iterator[str]:
+    """One line for each key of the recipe whose value is another, but for those that are `free`."""
+    for name in sorted(now.keys() - set(free)):
         if now[name] != then.get(name):
             yield f"{name} is not as it was: {then.get(name)} before, {now[name]} now"

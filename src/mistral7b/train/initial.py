@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
 from mistral7b.checkpoint.source import expected_shapes
 from mistral7b.config import ModelConfig
+from mistral7b.model.seeds import generator
 from mistral7b.model.transformer import Transformer
 from mistral7b.store.names import resolve
 from mistral7b.train.recipe import Changes, Pretrain
@@ -63,9 +63,8 @@ def new_weight(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
         return torch.ones(shape)
     weight = torch.zeros(shape)
     if not name.endswith(("attention.wo.weight", "feed_forward.w2.weight")):
-        key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")
         std = 0.02 if name in ("tok_embeddings.weight", "output.weight") else shape[1] ** -0.5
-        nn.init.normal_(weight, std=std, generator=torch.Generator().manual_seed(key))
+        nn.init.normal_(weight, std=std, generator=generator(seed, name))
     return weight
 
 

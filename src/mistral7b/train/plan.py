@@ -25,7 +25,7 @@ _GIB = 2**30
 _MEMORY = {"h200": 141e9, "h100": 80e9, "a100": 80e9, "l40s": 48e9, "l4": 24e9, "a10": 24e9, "rtx 4090": 24e9}
 _KEPT = 2.0e9
 _PROCESS = 0.4e9  # of a CPU's memory: Python, torch and its threads' buffers
-_LOST = 0.1  # of the activations, between an allocator's pieces: what steps of `tiny` took beyond the formula (docs/numbers.md)
+LOST = 0.1  # of the activations, between an allocator's pieces: what steps of `tiny` took beyond the formula (docs/numbers.md)
 _USUAL_TOKENS = 10**12  # where there are no shards to count
 
 
@@ -114,8 +114,7 @@ def planned(
     recipe: Pretrain, config: ModelConfig, parts: dict[str, float], world_size: int, device: str, mfu: float, tokens: int,
     *, peak: float | None = None, work: float = 1.0, notes: list[str],
 ) -> Plan:  # fmt: skip
-    """A plan whose memory is reckoned; `work` is the share of a whole step's arithmetic that is done."""
-    device = device.lower()
+    """A plan whose memory is reckoned, for a `known` device; `work` is the share of a whole step's arithmetic that is done."""
     rate = peak or PEAKS.get(device)
     keys = min(config.sliding_window or recipe.data.length, recipe.data.length)
     mean_keys = keys - keys * (keys - 1) / (2 * recipe.data.length)  # each row one document: the most there can be
@@ -158,7 +157,7 @@ def memory(recipe: Pretrain, config: ModelConfig, model: Transformer, world_size
         "optimizer": moments,
         "gathered layers": gathered,
         "activations": kept,
-        "fragments": _LOST * kept,
+        "fragments": LOST * kept,
         "loss": logits + 4 * head / tensor + wide * tokens * config.dim,
         "context": _PROCESS if device == "cpu" else _KEPT,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from mistral7b.train.export import export
 from mistral7b.train.flops import batch_flops
 from mistral7b.train.going_on import changes, facts_of
 from mistral7b.train.parallel import parallelise
-from mistral7b.train.ranks import Ranks, started
+from mistral7b.train.ranks import Ranks
 from mistral7b.train.recipe import Pretrain
-from mistral7b.train.run import Measured, Outcome, Progress, Run, Watcher
+from mistral7b.train.run import Measured, Outcome, Progress, Watcher, run_task
 from mistral7b.train.trainee import Trainee
 from mistral7b.train.watchdog import Watchdog
 
@@ -40,11 +41,7 @@ def pretrain(recipe: Pretrain, watcher: Watcher, *, device: torch.device | None 
     NumericError for a loss that is not finite, CheckpointError for a disk that takes no more, RanksError for a rank that is
     gone; what was saved stays.
     """
-    with (
-        started(recipe.parallel, device=device, timeout=2 * recipe.hang_seconds) as ranks,
-        Watchdog(ranks, recipe.hang_seconds) as watchdog,
-    ):
-        return Run(_Pretraining(recipe, ranks, watchdog), ranks, watcher, watchdog).go(until)
+    return run_task(recipe, partial(_Pretraining, recipe), watcher, device, until)
 
 
 class _Pretraining:
@@ -102,10 +99,7 @@ class _Pretraining:
     def finish(self, progress: Progress, figures: dict[str, float]) -> Path:
         folder = self.recipe.run / MODEL
         facts = {
-            "tokens": progress.tokens,
-            "steps": progress.step,
-            "skipped_steps": progress.skipped,
-            "seconds": round(progress.seconds),
+            **progress.told(),
             "held_out_bits_per_byte": figures,
             "shards_sha256": self.shards.sha256,
             "data_sha256": self.shards.manifest["documents_sha256"],

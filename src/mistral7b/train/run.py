@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from mistral7b.train.flops import peak_flops
 from mistral7b.train.journal import Journal
 from mistral7b.train.loop import Norms, StepResult, training_step
 from mistral7b.train.optim import optimizers, set_rates
-from mistral7b.train.ranks import Ranks
+from mistral7b.train.ranks import Ranks, started
 from mistral7b.train.recipe import Training
 from mistral7b.train.schedule import share
 from mistral7b.train.stopping import asked_to_stop
@@ -63,6 +63,10 @@ class Progress:
         """What `asdict` made of one."""
         return cls(**{**facts, "norms": Norms(**facts["norms"])})
 
+    def told(self) -> dict[str, int]:
+        """What the folder that a run leaves tells of it."""
+        return {"tokens": self.tokens, "steps": self.step, "skipped_steps": self.skipped, "seconds": round(self.seconds)}
+
 
 class Task(Protocol):
     """What one kind of run trains, on what, and what it makes of it. Every rank calls every method."""
@@ -105,6 +109,21 @@ class Task(Protocol):
 
     def finish(self, progress: Progress, figures: dict[str, float]) -> Path:
         """Writes what the run was for; returns its folder."""
+
+
+def run_task(
+    recipe: Training,
+    make: Callable[[Ranks, Watchdog], Task],
+    watcher: Watcher,
+    device: torch.device | None,
+    until: int | None,
+) -> Outcome:
+    """Starts the ranks and the watchdog, makes the task on them, and runs it."""
+    with (
+        started(recipe.parallel, device=device, timeout=2 * recipe.hang_seconds) as ranks,
+        Watchdog(ranks, recipe.hang_seconds) as watchdog,
+    ):
+        return Run(make(ranks, watchdog), ranks, watcher, watchdog).go(until)
 
 
 class Run:

@@ -13,7 +13,7 @@ from mistral7b.checkpoint.aside import written
 from mistral7b.data.instruct.layouts import Found, read_dialogues
 from mistral7b.data.instruct.mends import mended
 from mistral7b.data.instruct.records import Place
-from mistral7b.data.instruct.samples import TooLong, encoded
+from mistral7b.data.instruct.samples import TooLong, encoded, refusal
 from mistral7b.data.instruct.shapes import Dialogue, Object, Services, Text
 from mistral7b.errors import DataError
 from mistral7b.tokens.dialogue import On, Sample
@@ -140,10 +140,10 @@ def _usable(
         if said is None:
             raise DataError(found.fault)
         samples = encoded(tokenizer, said, on, notes)
-        longest = max(len(sample.ids) for sample in samples)
-        if length is not None and longest > length and isinstance(said, Dialogue) and too_long == "refuse":
+        longest = max(samples, key=lambda sample: len(sample.ids))
+        if length is not None and len(longest.ids) > length and isinstance(said, Dialogue) and too_long == "refuse":
             samples = []
-            raise DataError(f"{longest:,} tokens, more than {length:,}; cut or drop what is too long")
+            raise refusal(longest, length)
     except DataError as error:
         faults.append(str(error))
     report.faults += (Fault(found.place, what, bool(samples)) for what in faults)

@@ -111,6 +111,11 @@ def encoded(tokenizer: Tokenizer, said: Text | Dialogue, on: On, notes: list[str
     return samples
 
 
+def refusal(sample: Sample, length: int) -> DataError:
+    """What is said of a dialogue over `length` that is neither cut nor dropped."""
+    return DataError(f"{len(sample.ids):,} tokens, more than {length:,}; cut or drop what is too long")
+
+
 def pieces(sample: Sample, length: int) -> Iterator[Sample]:
     """`sample` in pieces of at most `length` ids, each beginning with the last id of the one before it."""
     for begin in range(0, max(len(sample.ids) - 1, 1), length - 1):
@@ -164,7 +169,7 @@ class _Reading:
         for sample in samples:
             whole = len(sample.ids) <= self._length
             if not whole and self._too_long == "refuse":
-                raise DataError(f"{len(sample.ids):,} tokens, more than {self._length:,}; cut or drop what is too long")
+                raise refusal(sample, self._length)
             short = sample if whole else Sample(sample.ids[: self._length], sample.trained[: self._length])
             if whole or (self._too_long == "cut" and any(short.trained)):
                 kept.append(short)
