@@ -16,9 +16,10 @@ help:  ## print this list
 demo: $(VENV)/.installed  ## install, then let the embedded model continue a story
 	@$(BIN)/mistral7b generate "Once upon a time" --max-tokens 120
 
+# A process a processor, up to eight, of one thread each; the tests of a file stay together.
 test: $(VENV)/.installed-test  ## install what the tests need, then run all but the slow ones
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.installed-test  ## style, types, import floors, docs, spelling
 	@echo "==> style"

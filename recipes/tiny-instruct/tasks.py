@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from kinds.copying import copying
 from kinds.facts import fact
 from kinds.objects import json_order
 from kinds.shapes import Maker, Task
@@ -23,7 +24,7 @@ from kinds.stories import ordered, read_stories, told
 from kinds.talk import talk
 from kinds.toolbox import one_call, tool_task
 
-COUNTS = {"stories": 6000, "facts": 10000, "tools": 24000, "json": 6000, "talk": 5000}
+COUNTS = {"copying": 40000, "stories": 6000, "facts": 10000, "tools": 24000, "json": 6000, "talk": 5000}
 HELD_OUT = {"stories": 50, "facts": 60, "json": 50, "talk": 40}
 TOOL_TASKS = 100
 
@@ -54,7 +55,7 @@ def training(kind: str, seed: int, count: int, corpus: Path | None) -> Iterator[
         for _ in range(count):  # there are fewer different ones than that: they repeat
             yield (fact if kind == "facts" else talk)(make)
     else:
-        yield from distinct(make, json_order if kind == "json" else tool_task, count)
+        yield from distinct(make, {"copying": copying, "json": json_order, "tools": tool_task}[kind], count)
 
 
 def held_out(seed: int) -> dict[str, list[dict[str, Any]]]:

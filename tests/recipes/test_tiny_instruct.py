@@ -40,9 +40,10 @@ def recipe() -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def training(recipe: dict[str, Any]) -> dict[str, list[Line]]:
-    """All that the default seed makes without a corpus."""
+    """All that the default seed makes without a corpus, and a tenth of the exercises in copying."""
     tasks = recipe["tasks"]
     counts = {kind: count for kind, count in tasks.COUNTS.items() if kind != "stories"}
+    counts["copying"] //= 10
     return {kind: [task.dialogue() for task in tasks.training(kind, 1, count, None)] for kind, count in counts.items()}
 
 
@@ -80,6 +81,16 @@ def phrase_lists(recipe: dict[str, Any]) -> list[Any]:
     for module in modules:
         search(list(vars(module).values()))
     return made
+
+
+def test_what_is_to_be_copied_stands_in_the_request(training: dict[str, list[Line]]) -> None:
+    for line in training["copying"]:
+        for asked, reply in zip(line["messages"][::2], line["messages"][1::2], strict=True):
+            if not reply["content"].startswith("{"):
+                assert reply["content"] in asked["content"]
+                continue
+            for key, value in json.loads(reply["content"]).items():
+                assert f"{json.dumps(key)}: {json.dumps(value)}" in asked["content"]
 
 
 def test_the_files_are_those_of_the_default_seed(recipe: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ from mistral7b.errors import DataError, MismatchError, RecipeError
 from mistral7b.model.lora import put_adapter
 from mistral7b.quantize.recipe import Recipe as Rounding
 from mistral7b.quantize.run import quantize
+from mistral7b.tokens.tokenizer import Tokenizer
+from mistral7b.train.examples import read_examples
 from mistral7b.train.finetune import finetune
 from mistral7b.train.finetune_recipe import (
     Examples,
@@ -100,6 +102,19 @@ def _adapted(run: Path) -> mistral7b.LLM:
     adapter = read_adapter(run / "adapter", llm.model.config)
     put_adapter(llm.model, adapter.weights, adapter.scales)
     return llm
+
+
+def test_stages_follow_one_another(base: Path, files: tuple[Path, Path]) -> None:
+    """The rows of a stage are those that its files would give alone, behind those of the stages before, whatever the order."""
+    tokenizer = Tokenizer.load(base / "tokenizer.model.v3")
+    each = [FinetuneData(train=(Examples(path=path, epochs=2.0),), length=64) for path in files]
+    alone = [read_examples(recipe(base, base, files, data=data), tokenizer) for data in each]
+    both = FinetuneData(train=(Examples(path=files[1], epochs=2.0, stage=7), Examples(path=files[0], epochs=2.0)), length=64)
+    rows = read_examples(recipe(base, base, files, data=both), tokenizer).train
+    expected = [found.train.row(i).ids.tolist() for found in alone for i in range(found.train.rows)]
+    assert sorted(rows.row(i).ids.tolist() for i in range(rows.rows)) == sorted(expected)
+    first = alone[0].train.rows
+    assert sorted(rows.row(i).ids.tolist() for i in range(first)) == sorted(expected[:first])
 
 
 def test_it_learns_to_answer_and_to_stop(whole: tuple[Path, made.Silent]) -> None:

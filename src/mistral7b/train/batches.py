@@ -31,10 +31,19 @@ class MicroBatch:
     wanted: int
 
 
-class Course:
-    """The mixtures of a run's stages, one after another, as one sequence of rows: row i is a function of i alone."""
+class Rows(Protocol):
+    """Rows by number, each a function of its number alone."""
 
-    def __init__(self, stages: Sequence[Mixture]) -> None:
+    @property
+    def rows(self) -> int: ...
+
+    def row(self, index: int) -> Row: ...
+
+
+class Course:
+    """The rows of a run's stages, one stage after another: row i is a function of i alone."""
+
+    def __init__(self, stages: Sequence[Rows]) -> None:
         self.stages = stages
         self.ends = list(accumulate(stage.rows for stage in stages))
 
@@ -51,15 +60,6 @@ class Course:
         if self.rows < rows:
             raise RecipeError(f"the shards give {self.rows:,} rows and a step takes {rows:,}; lower batch_tokens or raise epochs")
         return self.rows // rows
-
-
-class Rows(Protocol):
-    """Rows by number, each a function of its number alone."""
-
-    @property
-    def rows(self) -> int: ...
-
-    def row(self, index: int) -> Row: ...
 
 
 def micro_batches(source: Rows, step: int, rows: int, at_once: int, ranks: Ranks) -> list[MicroBatch]:

@@ -21,7 +21,7 @@ from mistral7b.data.permutation import Permutation
 from mistral7b.errors import DataError
 from mistral7b.tokens.dialogue import Sample
 from mistral7b.tokens.tokenizer import Tokenizer
-from mistral7b.train.batches import Rows
+from mistral7b.train.batches import Course, Rows
 from mistral7b.train.finetune_recipe import Finetune, FinetuneData
 
 
@@ -78,7 +78,9 @@ def services_of(data: FinetuneData) -> Services | None:
 
 def _samples(data: FinetuneData, tokenizer: Tokenizer, beat: Callable[[], None]) -> Examples:
     found = read_samples(data, tokenizer, [each.path for each in data.train], beat)
-    train = Packed(found, [each.epochs for each in data.train], data.length, data.seed, data.packing)
+    stages = sorted({each.stage for each in data.train})
+    epochs = [[each.epochs if each.stage == stage else 0.0 for each in data.train] for stage in stages]
+    train = Course([Packed(found, times, data.length, data.seed, data.packing) for times in epochs])
     held_out: dict[str, Rows] = {
         name: Packed(read_samples(data, tokenizer, [path], beat), 1.0, data.length, 0)
         for name, path in _named(data.held_out).items()
@@ -99,8 +101,8 @@ def _pairs(data: FinetuneData, tokenizer: Tokenizer, beat: Callable[[], None]) -
     def read(*files: Path) -> Pairs:
         return Pairs.read(files, tokenizer, length=data.length, too_long=too_long, services=services, beat=beat)
 
-    if len({each.epochs for each in data.train}) > 1:
-        raise DataError("files of pairs are read together; give them one number of epochs")
+    if len({(each.epochs, each.stage) for each in data.train}) > 1:
+        raise DataError("files of pairs are read together; give them one number of epochs and one stage")
     found = read(*(each.path for each in data.train))
     held_out: dict[str, Rows] = {name: PairRows(read(path), 1.0, 0) for name, path in _named(data.held_out).items()}
     ids = [np.array(side.ids) for pair in found.pairs for side in pair]
@@ -117,7 +119,7 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _digest(data: FinetuneData, arrays: Iterable[np.ndarray[Any, Any]]) -> str:
-    made = sha256(repr((data.length, data.packing, data.seed, [each.epochs for each in data.train])).encode())
+    made = sha256(repr((data.length, data.packing, data.seed, [(each.epochs, each.stage) for each in data.train])).encode())
     for array in arrays:
         made.update(np.ascontiguousarray(array).tobytes())
     return made.hexdigest()

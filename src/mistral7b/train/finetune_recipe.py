@@ -35,13 +35,14 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """A file of examples, JSONL or JSON, seen `epochs` times."""
+    """A file of examples, JSONL or JSON, seen `epochs` times, after all files of lower stages and mixed with those of its own."""
 
     path: Path
     epochs: float = 1.0
+    stage: int = 1
 
     def __post_init__(self) -> None:
-        positive(epochs=self.epochs)
+        positive(epochs=self.epochs, stage=self.stage)
 
 
 @dataclass(frozen=True, kw_only=True)

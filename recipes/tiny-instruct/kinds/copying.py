@@ -1,0 +1,152 @@
+"""Short exercises in finding something in a request and writing it down letter by letter, as tool calls and JSON want it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from kinds.names import CITIES, FIRST, PEOPLE, SECOND, code, nonce
+from kinds.shapes import Lists, Maker, Task, assistant, phrases, user
+from kinds.toolbox import compose, joined
+from kinds.toolwords import SLOTS
+
+REPEAT = phrases("""
+    Say: {v}
+    Repeat: {v}
+    Write {v} again.
+    Copy this: {v}
+    {v} - say that again.
+    --
+    Once more: {v}
+    """)
+AFTER = phrases("""
+    {list}. What comes after {a}?
+    What stands behind {a} here: {list}?
+    After {a}, in {list}?
+    --
+    Which follows {a} in {list}?
+    """)
+WHICH = phrases("""
+    {list}. Which of them has {a}?
+    Which has {a}: {list}?
+    Find {a} in this: {list}.
+    --
+    In which of {list} do you see {a}?
+    """)
+VALUE = phrases("""
+    {pairs}. What is {a}?
+    {pairs}. Give me {a}.
+    Tell me {a}: {pairs}.
+    --
+    Read off {a} from {pairs}.
+    """)
+KEY = phrases("""
+    {pairs}. Which one is {v}?
+    {pairs}. What has {v}?
+    --
+    {pairs}. Whose is {v}?
+    """)
+PICK = phrases("""
+    {object} Only {keys}.
+    Keep {keys} of this: {object}
+    {object} Give me {keys} of it.
+    --
+    Of {object} take {keys}.
+    """)
+PAIR = ("{key} = {value}", "{key}: {value}", "{key} is {value}", "{key} {value}", "[{key}={value}]", "{value} for {key}")
+GAPS = (", ", " ", " | ", "; ")
+
+
+def thing(make: Maker) -> str:
+    """Something to copy: a word that does not exist, a name in some style, a code, a number, words of the lists."""
+    kinds: tuple[Callable[[], object], ...] = (
+        lambda: nonce(make),
+        lambda: nonce(make),
+        lambda: compose(make, 0).name,
+        lambda: joined(make, nonce(make), nonce(make)),
+        lambda: code(make),
+        lambda: make.rng.randint(0, 999),
+        lambda: key(make),
+        lambda: make.pick(CITIES),
+        lambda: f"{make.pick(FIRST)} {make.pick(SECOND)}",
+    )
+    return str(make.rng.choice(kinds)())
+
+
+def key(make: Maker) -> str:
+    """What an argument or a key of an object may be called."""
+    if make.chance(0.5):
+        return nonce(make)
+    return str(make.pick(SLOTS[make.rng.choice(sorted(SLOTS))].names)).replace(" ", "_")
+
+
+def some(make: Maker, kind: Callable[[Maker], str], low: int, high: int) -> list[str]:
+    """Different ones, no part of another, in no order."""
+    made: list[str] = []
+    wanted = make.rng.randint(low, high)
+    while len(made) < wanted:
+        one = kind(make)
+        if not any(one.lower() in other.lower() or other.lower() in one.lower() for other in made):
+            made.append(one)
+    return made
+
+
+def told(make: Maker, lists: Lists, **values: str) -> str:
+    """A phrase filled in, and no letter of it changed."""
+    return str(make.pick(lists)).format(**values)
+
+
+def repeated(make: Maker) -> tuple[str, str]:
+    said = make.rng.choice(GAPS).join(some(make, thing, 1, 6))
+    return told(make, REPEAT, v=said), said
+
+
+def following(make: Maker) -> tuple[str, str]:
+    listed = some(make, thing, 2, 6)
+    at = make.rng.randrange(len(listed) - 1)
+    return told(make, AFTER, a=listed[at], list=make.rng.choice(GAPS).join(listed)), listed[at + 1]
+
+
+def matching(make: Maker) -> tuple[str, str]:
+    """The name made of the words that are asked for: how a tool is chosen."""
+    tools = [compose(make, 0) for _ in range(make.rng.randint(2, 5))]
+    tools = [tool for n, tool in enumerate(tools) if all({tool.verb, tool.noun}.isdisjoint({t.verb, t.noun}) for t in tools[:n])]
+    right = make.rng.choice(tools)
+    words = make.rng.choice((f"{right.verb} {right.noun}", f"{right.verb} the {right.noun}", right.noun, right.verb))
+    return told(make, WHICH, a=words, list=", ".join(tool.name for tool in tools)), right.name
+
+
+def looked_up(make: Maker) -> tuple[str, str]:
+    keys = some(make, key, 1, 5)
+    values = some(make, thing, len(keys), len(keys))
+    pair, gap = make.rng.choice(PAIR), make.rng.choice(GAPS[:1] + GAPS[2:])
+    pairs = gap.join(pair.format(key=name, value=value) for name, value in zip(keys, values, strict=True))
+    at = make.rng.randrange(len(keys))
+    if make.chance(0.25):
+        return told(make, KEY, v=values[at], pairs=pairs), keys[at]
+    return told(make, VALUE, a=keys[at], pairs=pairs), values[at]
+
+
+def picked(make: Maker) -> tuple[str, str]:
+    """Some keys of an object, in the order asked."""
+    keys = some(make, key, 1, 4)
+    value = {name: make.rng.choice((make.rng.randint(0, 99), thing(make), make.pick(PEOPLE), True)) for name in keys}
+    asked = make.some(keys, make.rng.randint(1, len(keys)))
+    wanted = {name: value[name] for name in asked}
+    return told(make, PICK, object=json.dumps(value), keys=listing(asked)), json.dumps(wanted)
+
+
+def listing(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+KINDS = (repeated, repeated, following, matching, matching, looked_up, looked_up, picked)
+
+
+def copying(make: Maker) -> Task:
+    """One to three exercises in one dialogue."""
+    messages, answer = [], ""
+    for _ in range(make.rng.choice((1, 1, 2, 3))):
+        asked, answer = make.rng.choice(KINDS)(make)
+        messages += [user(asked), assistant(answer)]
+    return Task(messages, "words", answer)
