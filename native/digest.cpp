@@ -72,6 +72,23 @@ void plain(m7::Room &room, Digest &digest) {
     }
 }
 
+void adapted(m7::Room &room, Digest &digest) {
+    for (const int64_t count : {1, 3, 8}) {
+        constexpr int64_t inputs = 301, outputs = 143, ranks = 7;
+        Random random{static_cast<uint64_t>(count)};
+        std::vector<uint16_t> x(static_cast<size_t>(count * inputs)), a(ranks * inputs), b(ranks * outputs), y(static_cast<size_t>(count * outputs));
+        for (auto *numbers : {&x, &a, &b, &y})
+            for (auto &v : *numbers) v = to_bf16(random.number());
+        std::vector<float> scales(3 * ranks, 0.0f);
+        for (int64_t rank = 0; rank < ranks; ++rank) scales[static_cast<size_t>((rank < 3 ? 0 : ranks) + rank)] = 0.25f;
+        std::vector<int64_t> adapters;
+        for (int64_t row = 0; row < count; ++row) adapters.push_back(row % 3 - 1);
+        room.low_rank({x.data(), m7::Number::bf16, count, inputs}, {a.data(), b.data(), m7::Number::bf16, scales.data(), ranks, 2},
+                      adapters.data(), {y.data(), m7::Number::bf16, count, outputs});
+        digest.add(y.data(), y.size() * sizeof(uint16_t));
+    }
+}
+
 }  // namespace
 
 int main() {
@@ -81,6 +98,7 @@ int main() {
         Digest digest;
         packed(room, digest);
         plain(room, digest);
+        adapted(room, digest);
         std::printf("%016llx %s\n", static_cast<unsigned long long>(digest.value), set.name);
     }
 }

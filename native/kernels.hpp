@@ -4,6 +4,7 @@
 #include "attention.hpp"
 #include "dense.hpp"
 #include "elementwise.hpp"
+#include "low_rank.hpp"
 #include "packed.hpp"
 #include "quantized_rows.hpp"
 #include "residual.hpp"
@@ -35,6 +36,7 @@ m7::Table make_table() {
         .rope = rope,
         .swiglu = swiglu,
         .add = add,
+        .low_rank = low_rank,
         .convert = convert,
         .quantize_head = quantize_head,
         .attend_tile = attend_tile,

@@ -16,8 +16,18 @@ struct Weight {
     int64_t outputs;
 };
 
+// All adapters of a projection as one: a [ranks, inputs], b [ranks, outputs], and scales [adapters + 1, ranks], which in the row of
+// an adapter are 0 but for its own ranks, and in the last row, of no adapter, are 0.
+struct LowRank {
+    const void *a, *b;
+    Number number;
+    const float *scales;
+    int64_t ranks, adapters;  // no ranks: the projection has no adapter
+};
+
 struct Layer {
     Weight wq, wk, wv, wo, w1, w2, w3;
+    LowRank of_wq, of_wk, of_wv, of_wo, of_w1, of_w2, of_w3;
     const void *attention_norm, *ffn_norm;
     float eps;
 };

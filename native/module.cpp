@@ -40,6 +40,14 @@ m7::Weight weight(const Weight &w) {
     return {packed, static_cast<m7::Format>(kind), static_cast<m7::Number>(kind), at(data), static_cast<const float *>(at(scales)), outputs};
 }
 
+// (addresses of a, b and scales, number of a and b, ranks, adapters)
+using LowRank = std::tuple<uintptr_t, uintptr_t, uintptr_t, int, int64_t, int64_t>;
+
+m7::LowRank low_rank(const LowRank &l) {
+    const auto &[a, b, scales, number, ranks, adapters] = l;
+    return {at(a), at(b), static_cast<m7::Number>(number), static_cast<const float *>(at(scales)), ranks, adapters};
+}
+
 // Without queries, and without what depends on them.
 m7::Attention attention(const Pages &k, const Pages &v, int64_t window) {
     const auto &[k_data, k_scales, number, pages, page_tokens, kv_heads, channels] = k;
@@ -102,6 +110,11 @@ NB_MODULE(_native, module) {
                  nb::gil_scoped_release released;
                  room.linear(matrix(x), matrix(weights), matrix(out));
              })
+        .def("low_rank",
+             [](m7::Room &room, const Tensor &x, const LowRank &weights, uintptr_t adapters, const Tensor &out) {
+                 nb::gil_scoped_release released;
+                 room.low_rank(matrix(x), low_rank(weights), integers(adapters), matrix(out));
+             })
         .def("read", [](m7::Room &room, uintptr_t words, int64_t count) {
             nb::gil_scoped_release released;
             return room.read(static_cast<const uint32_t *>(at(words)), count);
@@ -137,7 +150,7 @@ NB_MODULE(_native, module) {
                  room.attention(a, std::get<3>(k), sequences(s));
              })
         .def("layers", [](m7::Room &room, const std::vector<const m7::Layer *> &layers, const Tensor &x, const Angles &angles,
-                          uintptr_t slots, const Pages &k, const Pages &v, const Sequences &s, int64_t window) {
+                          uintptr_t slots, const Pages &k, const Pages &v, const Sequences &s, int64_t window, uintptr_t adapters) {
             nb::gil_scoped_release released;
             const auto &[cos, sin] = angles;
             const int64_t all = static_cast<int64_t>(layers.size());
@@ -152,15 +165,19 @@ NB_MODULE(_native, module) {
                     .attention = attention(layer_k, layer_v, window),
                     .pages = std::get<3>(layer_k),
                     .sequences = sequences(s),
+                    .adapters = integers(adapters),
                 };
                 pass.attention.heads = layers[i]->wq.outputs / pass.attention.channels;
                 room.layer(*layers[i], matrix(x), pass);
             }
         });
     nb::class_<m7::Layer>(module, "Layer")
-        .def("__init__", [](m7::Layer *layer, const std::vector<Weight> &weights, uintptr_t attention_norm, uintptr_t ffn_norm, float eps) {
-            if (weights.size() != 7) throw std::invalid_argument("a layer has seven matrices");
-            new (layer) m7::Layer{weight(weights[0]), weight(weights[1]), weight(weights[2]), weight(weights[3]), weight(weights[4]),
-                                  weight(weights[5]), weight(weights[6]), at(attention_norm), at(ffn_norm), eps};
+        .def("__init__", [](m7::Layer *layer, const std::vector<Weight> &weights, const std::vector<LowRank> &adapted,
+                            uintptr_t attention_norm, uintptr_t ffn_norm, float eps) {
+            if (weights.size() != 7 || adapted.size() != 7) throw std::invalid_argument("a layer has seven matrices");
+            const auto w = [&](size_t i) { return weight(weights[i]); };
+            const auto l = [&](size_t i) { return low_rank(adapted[i]); };
+            new (layer) m7::Layer{w(0), w(1), w(2), w(3), w(4), w(5), w(6), l(0), l(1), l(2), l(3), l(4), l(5), l(6),
+                                  at(attention_norm), at(ffn_norm), eps};
         });
 }

@@ -122,6 +122,36 @@ void Room::linear(const Matrix &x, const Matrix &weights, const Matrix &out) {
     }
 }
 
+void Room::low_rank(const Matrix &x, const LowRank &weights, const int64_t *adapters, const Matrix &out) {
+    std::lock_guard lock(one_call_);
+    for (int64_t row = 0; row < x.rows; ++row)
+        if (adapters[row] < -1 || adapters[row] >= weights.adapters) throw std::out_of_range("a row is to go through an adapter that is not there");
+    const Matrix inner{inner_.of<float>(x.rows * weights.ranks), Number::f32, x.rows, weights.ranks};
+    linear(x, {const_cast<void *>(weights.a), weights.number, weights.ranks, x.columns}, inner);
+    float *coefficients = static_cast<float *>(inner.data);
+    for (int64_t row = 0; row < x.rows; ++row) {
+        const float *scales = weights.scales + (adapters[row] < 0 ? weights.adapters : adapters[row]) * weights.ranks;
+        for (int64_t rank = 0; rank < weights.ranks; ++rank) coefficients[row * weights.ranks + rank] *= scales[rank];
+    }
+    // As many columns a task as are worth the asking; their part of b is read by all rows while it is at hand.
+    const int64_t share = std::clamp<int64_t>(out.columns / (4 * threads()) / 64 * 64, 64, 1024);
+    pool_.run((out.columns + share - 1) / share, [&](int64_t task, int) {
+        for (int64_t row = 0; row < x.rows; ++row)
+            if (adapters[row] >= 0)
+                table_->low_rank({
+                    .coefficients = coefficients + row * weights.ranks,
+                    .ranks = weights.ranks,
+                    .b = weights.b,
+                    .b_number = weights.number,
+                    .first = task * share,
+                    .last = std::min(out.columns, (task + 1) * share),
+                    .outputs = out.columns,
+                    .out = row_of(out, row),
+                    .out_number = out.number,
+                });
+    });
+}
+
 uint32_t Room::read(const uint32_t *words, int64_t count) {
     std::lock_guard lock(one_call_);
     constexpr int64_t kShare = 1 << 18;

@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "layer.hpp"
@@ -75,6 +74,7 @@ struct LayerPass {
     Attention attention;  // without q and out
     int64_t pages;
     Sequences sequences;
+    const int64_t *adapters;  // of each row, -1 for none; null where no row has one
 };
 
 // Calls may come from several threads; they run one after another.
@@ -98,6 +98,8 @@ public:
     void rope(const Matrix &x, const float *cos, const float *sin, int64_t channels, const Matrix &out);
     void swiglu(const Matrix &gate, const Matrix &up, const Matrix &out);
     void add(const Matrix &x, const Matrix &y, const Matrix &out);
+    // out += what the adapter of each row makes of x. std::out_of_range for an adapter that is not there.
+    void low_rank(const Matrix &x, const LowRank &weights, const int64_t *adapters, const Matrix &out);
     // Rows of x [rows, heads x channels] to rows `slots` [rows] of a cache. std::out_of_range for a slot that it does not have.
     void write(const Matrix &x, const Cache &cache, const int64_t *slots);
     // `a` for a batch of sequences, over a cache of `pages` pages. std::out_of_range for a page that it does not have.
@@ -112,13 +114,19 @@ private:
     };
     void attend_few(const Attention &a, const std::vector<Span> &spans);
     void packed_rows(const Matrix &x, const std::vector<Product> &products);
-    void project(const Matrix &x, std::initializer_list<std::pair<const Weight *, Matrix>> products);
+    struct Projection {
+        const Weight *weight;
+        const LowRank *adapted;
+        Matrix out;
+    };
+    // `adapters` of the rows, or null.
+    void project(const Matrix &x, const int64_t *adapters, std::initializer_list<Projection> projections);
 
     std::string instruction_set_;
     const Table *table_;
     Pool pool_;
     std::recursive_mutex one_call_;  // a layer calls its parts
-    Scratch between_, q_, start_, scales_, wide_;
+    Scratch between_, q_, start_, scales_, wide_, inner_;
     std::vector<Scratch> own_;  // one a thread
     std::vector<uint8_t> spiky_;
     std::vector<int64_t> remainder_of_;

@@ -66,6 +66,17 @@ struct DenseWork {
     Number out_number;
 };
 
+// Outputs [first, last) of one row: out += the sum over ranks of coefficient x b [ranks, outputs].
+struct LowRankWork {
+    const float *coefficients;  // [ranks]
+    int64_t ranks;
+    const void *b;
+    Number b_number;
+    int64_t first, last, outputs;
+    void *out;
+    Number out_number;
+};
+
 // Queries [rows, heads, channels], and the pages [pages, page_tokens, kv_heads, channels] that their keys and values lie in; an
 // int8 cache has scales beside it, [pages, page_tokens, kv_heads].
 struct Attention {
@@ -122,6 +133,7 @@ struct Table {
     void (*rope)(const void *x, const float *cos, const float *sin, int64_t heads, int64_t channels, Number number, void *out);
     void (*swiglu)(const void *gate, const void *up, int64_t count, Number number, void *out);
     void (*add)(const void *x, const void *y, int64_t count, Number number, void *out);
+    void (*low_rank)(const LowRankWork &work);
     void (*convert)(const void *x, Number number, int64_t count, Number cached, void *out);
     // One head's keys or values as int8, under the scale that comes back.
     float (*quantize_head)(const void *x, Number number, int64_t channels, int8_t *out);

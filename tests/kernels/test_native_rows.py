@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mistral7b.kernels.cache import Pages
+from mistral7b.kernels.interface import LowRank
 from mistral7b.kernels.torch_room import TorchKernels
 from tests.kernels.native import SETS, needs_native, room
 
@@ -51,6 +52,38 @@ def test_swiglu(rows: int, width: int, dtype: torch.dtype) -> None:
     ours = [room(name, 3).swiglu(gate, up) for name in SETS]
     torch.testing.assert_close(ours[0], TORCH.swiglu(gate, up), atol=1e-6, rtol=CLOSE[dtype])
     assert all(torch.equal(each, ours[0]) for each in ours)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 9),
+    inputs=st.integers(1, 70),
+    outputs=st.integers(1, 300),
+    ranks=st.lists(st.integers(1, 20), min_size=1, max_size=3),
+    dtype=DTYPES,
+    kept=DTYPES,
+    data=st.data(),
+)
+def test_low_rank(
+    rows: int, inputs: int, outputs: int, ranks: list[int], dtype: torch.dtype, kept: torch.dtype, data: st.DataObject
+) -> None:
+    """A row through its adapter, or none, whatever is beside it."""
+    adapters = data.draw(st.lists(st.integers(-1, len(ranks) - 1), min_size=rows, max_size=rows), label="adapters")
+    scales = torch.zeros(len(ranks) + 1, sum(ranks))
+    for number, rank in enumerate(ranks):
+        scales[number, sum(ranks[:number]) :][:rank] = 0.5 + number
+    a, b = _drawn(sum(ranks), inputs, dtype=kept) / inputs, _drawn(sum(ranks), outputs, dtype=kept, seed=1)
+    out, x = _drawn(rows, outputs, dtype=dtype, seed=2), _drawn(rows, inputs, dtype=dtype, seed=3)
+    weights, chosen = LowRank(a, b, scales), torch.tensor(adapters)
+    ours = [room(name, threads).low_rank(out, x, weights, chosen) for name in SETS for threads in (1, 3)]
+    close = 1e-4 if kept == dtype == torch.float32 else 2**-4
+    wide = TORCH.low_rank(out.double(), x.double(), LowRank(a.double(), b.double(), scales.double()), chosen)
+    torch.testing.assert_close(ours[0].double(), wide, atol=close, rtol=close)
+    assert all(torch.equal(each, ours[0]) for each in ours)
+    assert torch.equal(ours[0][chosen < 0], out[chosen < 0])
+    assert torch.equal(room(SETS[0]).low_rank(out[-1:], x[-1:], weights, chosen[-1:]), ours[0][-1:])
+    with pytest.raises(IndexError, match="not there"):
+        room(SETS[0]).low_rank(out[:1], x[:1], weights, torch.tensor([len(ranks)]))
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mistral7b.kernels.native_room import NativeKernels, instruction_sets
+from mistral7b.kernels.native_room import instruction_sets
 from mistral7b.kernels.training_room import TrainingKernels
 from mistral7b.model.batch import Span, TokenBatch
 from mistral7b.model.fused import FusedLayers, fuse
@@ -126,15 +126,45 @@ def test_several_in_one_batch_have_the_bits_of_each_alone(kernels: str, dtype: t
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="built without native kernels")
-def test_a_fused_network_falls_back_for_adapters_only() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
+@settings(deadline=None, max_examples=8)
+@given(data=st.data())
+def test_all_layers_in_one_call_have_the_bits_of_single_steps(dtype: torch.dtype, kept: torch.dtype, data: st.DataObject) -> None:
+    """Adapters put on before and after, of other types and targets than the network's; one put on a network that has run."""
+    plain = network(CONFIG, dtype=dtype, kernels=room("native"))
+    specs = [LoraSpec(data.draw(st.integers(1, 20), label="rank"), 6.0), LoraSpec(8, 4.0, targets=("wq", "w2"))]
+    weights = [{name: x.to(kept) for name, x in filled(plain, spec, seed).items()} for seed, spec in enumerate(specs)]
+    pieces = data.draw(st.lists(st.tuples(st.integers(1, 9), st.integers(-1, 1)), min_size=1, max_size=5), label="pieces")
+    answers = []
+    for fused in (False, True):
+        model = network(CONFIG, dtype=dtype, kernels=room("native"))
+        put_adapter(model, weights[0], specs[0])
+        if fused:
+            fuse(model)
+        one = _run(model, [(n, min(route, 0)) for n, route in pieces])
+        put_adapter(model, weights[1], specs[1])
+        answers.append([one, _run(model, pieces)])
+    assert all(torch.equal(single, whole) for single, whole in zip(*answers, strict=True))
+
+
+def _run(model: Transformer, pieces: list[tuple[int, int]]) -> torch.Tensor:
+    """Logits of one step of sequences of these (length, adapter)."""
+    crowd = Crowd(model, chunk=9, page_tokens=4, max_len=9)
+    members = [crowd.join(random_ids(n, seed=seed)) for seed, (n, _) in enumerate(pieces)]
+    crowd.step([(member, member.left) for member in members], [route for _, route in pieces])
+    return torch.cat([member.logits for member in members])
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="built without native kernels")
+def test_a_fused_network_steps_singly_where_it_must() -> None:
+    """Adapters in training, and a batch that does not say which rows go through which."""
     spec = LoraSpec(8, 8.0)
     plain, model = network(CONFIG, kernels=room("native")), network(CONFIG, kernels=room("native"))
-    weights = filled(plain, spec, 1)
-    put_adapter(model, weights, spec)
     fuse(model)
-    assert isinstance(model.kernels, NativeKernels)
+    put_adapter(model, filled(plain, spec, 1), spec)
+    add_adapter(model, spec, 2)
     assert isinstance(model.layers, FusedLayers)
-    assert model.layers.adapted
     for route, expected in ((-1, plain), (None, model), (0, model)):
         crowd = Crowd(model, chunk=9, page_tokens=4, max_len=9)
         member = crowd.join(IDS[:9])
@@ -142,6 +172,19 @@ def test_a_fused_network_falls_back_for_adapters_only() -> None:
         lone = expected(TokenBatch.pack([Span(IDS[:9], logits="all")]))
         torch.testing.assert_close(member.logits, lone, atol=2e-4, rtol=1e-4)
     assert not torch.equal(plain(BATCH), model(BATCH))
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="built without native kernels")
+def test_other_adapters_beside_it_change_no_bit() -> None:
+    spec = LoraSpec(5, 8.0)
+    model = network(CONFIG, kernels=room("native"))
+    weights = [filled(model, spec, seed) for seed in (1, 2)]
+    fuse(model)
+    put_adapter(model, weights[0], spec)
+    alone = _run(model, [(9, 0), (4, -1)])
+    put_adapter(model, weights[1], spec)
+    assert torch.equal(_run(model, [(9, 0), (4, -1)]), alone)
+    assert not torch.equal(_run(model, [(9, 1), (4, -1)]), alone)
 
 
 @pytest.mark.parametrize("format", ["int4", "int8"])

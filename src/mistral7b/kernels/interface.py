@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -33,6 +33,15 @@ class PackedWeight(Protocol):
         """The matrix `[N, K]`."""
 
 
+class LowRank(NamedTuple):
+    """All adapters of a projection as one, R ranks together: `a` `[R, in]`, `b` `[R, out]`, and fp32 `scales`
+    `[adapters + 1, R]`: in the row of an adapter its scale where its own ranks stand, else 0; the last row, of none, is 0."""
+
+    a: Tensor
+    b: Tensor
+    scales: Tensor
+
+
 class Kernels(Protocol):
     """T rows of tokens, H query heads over G KV heads of D channels. Every room equals `torch_room` within stated bounds."""
 
@@ -41,6 +50,9 @@ class Kernels(Protocol):
 
     def packed_linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
         """`linear` with a packed weight, `[T, N]`; differentiable in x only."""
+
+    def low_rank(self, out: Tensor, x: Tensor, weights: LowRank, adapters: Tensor) -> Tensor:
+        """`out` `[T, out]` and what the adapter of each row makes of x `[T, in]`; `adapters` `[T]` int64, -1 for none."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x `[T, dim]` over its root mean square, times weight `[dim]`; the mean is taken in fp32."""

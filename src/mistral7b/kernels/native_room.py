@@ -17,7 +17,7 @@ from mistral7b.kernels.tiles import QueryTiles
 from mistral7b.kernels.torch_room import TorchKernels
 
 if TYPE_CHECKING:
-    from mistral7b.kernels.interface import Kernels, PackedWeight
+    from mistral7b.kernels.interface import Kernels, LowRank, PackedWeight
 
 try:
     from mistral7b.kernels import _native
@@ -44,9 +44,10 @@ def best_instruction_set() -> str | None:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The weights of one layer: `matrices` are wq, wk, wv, wo, w1, w2, w3, each `[out, in]`."""
+    """The weights of one layer: `matrices` are wq, wk, wv, wo, w1, w2, w3, each `[out, in]`; `adapted` has their adapters."""
 
     matrices: tuple[Tensor | PackedWeight, ...]
+    adapted: tuple[LowRank | None, ...]
     attention_norm: Tensor
     ffn_norm: Tensor
     eps: float
@@ -111,6 +112,13 @@ class NativeKernels(TorchKernels):
         self._room.packed_linear(_matrix(x), _FORMATS[weight.format], weight.blocks.data_ptr(), scales, _matrix(out))
         return out
 
+    def low_rank(self, out: Tensor, x: Tensor, weights: LowRank, adapters: Tensor) -> Tensor:
+        if not all(_served(each) for each in (out, x, weights.a, weights.b)):
+            return super().low_rank(out, x, weights, adapters)
+        x, out = x.contiguous(), out.clone(memory_format=torch.contiguous_format)
+        self._room.low_rank(_matrix(x), _low_rank(weights), adapters.contiguous().data_ptr(), _matrix(out))
+        return out
+
     def read(self, memory: Tensor) -> int:
         """The sum modulo 2^32 of the 32-bit words of a contiguous tensor: nothing but reading, on all threads."""
         assert memory.is_contiguous()
@@ -168,22 +176,34 @@ class NativeKernels(TorchKernels):
         """A layer for `run_layers`; None where some weight is of a type that C++ does not compute with."""
         matrices = [_weight(each) for each in weights.matrices]
         found = [each for each in matrices if each is not None]
-        if len(found) < len(matrices) or not (_served(weights.attention_norm) and _served(weights.ffn_norm)):
+        plain = [weights.attention_norm, weights.ffn_norm, *(each for ranks in weights.adapted if ranks for each in ranks)]
+        if len(found) < len(matrices) or not all(_served(each) for each in plain):
             return None
-        return _native.Layer(found, weights.attention_norm.data_ptr(), weights.ffn_norm.data_ptr(), weights.eps)
+        adapted = [_NO_RANKS if ranks is None else _low_rank(ranks) for ranks in weights.adapted]
+        return _native.Layer(found, adapted, weights.attention_norm.data_ptr(), weights.ffn_norm.data_ptr(), weights.eps)
 
     def run_layers(
-        self, layers: list[_native.Layer], x: Tensor, cos: Tensor, sin: Tensor, slots: Tensor, k: Pages, v: Pages, plan: object
+        self,
+        layers: list[_native.Layer],
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        slots: Tensor,
+        k: Pages,
+        v: Pages,
+        plan: object,
+        adapters: Tensor | None = None,
     ) -> Tensor:
         """x `[T, dim]` after all layers, keys and values written to `slots` of their pages: the bits of the single steps.
 
-        `k` and `v` hold as many pages for each layer, those of the first before those of the second.
+        `k` and `v` hold as many pages for each layer, those of the first before those of the second. `adapters` `[T]` int64
+        is that of each row, -1 for none; None for no row's.
         """
         assert isinstance(plan, Sequences), "a plan of this room"
         out = x.clone(memory_format=torch.contiguous_format)
         self._room.layers(
             layers, _matrix(out), (cos.data_ptr(), sin.data_ptr()), slots.data_ptr(), _pages(k), _pages(v), plan.addresses,
-            plan.window or _NO_WINDOW,
+            plan.window or _NO_WINDOW, 0 if adapters is None else adapters.data_ptr(),
         )  # fmt: skip
         return out
 
@@ -211,6 +231,17 @@ def _weight(weight: Tensor | PackedWeight) -> tuple[bool, int, int, int, int] | 
         return (False, _NUMBERS[weight.dtype], weight.data_ptr(), 0, weight.shape[0]) if _served(weight) else None
     scales = 0 if weight.scales is None else weight.scales.data_ptr()
     return True, _FORMATS[weight.format], weight.blocks.data_ptr(), scales, weight.shape[0]
+
+
+_NO_RANKS = (0, 0, 0, 0, 0, 0)
+
+
+def _low_rank(weights: LowRank) -> tuple[int, int, int, int, int, int]:
+    a, b, scales = weights
+    assert a.is_contiguous(), "weights are read as they lie"
+    assert b.is_contiguous(), "weights are read as they lie"
+    assert scales.is_contiguous(), "weights are read as they lie"
+    return a.data_ptr(), b.data_ptr(), scales.data_ptr(), _NUMBERS[a.dtype], len(a), len(scales) - 1
 
 
 def _served(x: Tensor) -> bool:

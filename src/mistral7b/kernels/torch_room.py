@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mistral7b.kernels.cache import Pages, quantized
-from mistral7b.kernels.interface import PackedWeight, visible
+from mistral7b.kernels.interface import LowRank, PackedWeight, visible
 from mistral7b.kernels.packed import PackedPlan, packed_attention
 from mistral7b.kernels.tiles import PRODUCT_QUERIES, QueryTiles
 
@@ -40,6 +40,10 @@ class TorchKernels:
 
     def packed_linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
         return self.linear(x, weight.dense(x.dtype))
+
+    def low_rank(self, out: Tensor, x: Tensor, weights: LowRank, adapters: Tensor) -> Tensor:
+        inner = (self.linear(x.to(weights.a.dtype), weights.a) * weights.scales[adapters]).to(weights.b.dtype)
+        return out + self.linear(inner, weights.b.t()).to(out.dtype)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         wide = x.float()

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate, chain
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mistral7b.kernels.interface import LowRank
 from mistral7b.model.fused import FusedLayers
 from mistral7b.model.seeds import generator
 from mistral7b.model.transformer import Linear, Pass, Transformer
@@ -53,15 +54,6 @@ class LoraSpec:
         return [f"layers.{layer}.{part}.{target}" for layer in range(n_layers) for part, target in parts]
 
 
-class _Stacked(NamedTuple):
-    """All adapters of a projection as one: `a` `[R, in]`, `b` `[out, R]`, and `scales` `[adapters + 1, R]`, in the row of an
-    adapter its scale where its own ranks stand, else 0; the last row, of no adapter, is 0."""
-
-    a: Tensor
-    b: Tensor
-    scales: Tensor
-
-
 class LoraLinear(nn.Module):
     """`base` and its adapters by number: `lora_A` `[rank, in]`, `lora_B` `[out, rank]`. An adapter that it does not have leaves
     rows as the base gives them."""
@@ -73,7 +65,7 @@ class LoraLinear(nn.Module):
         self.scales: dict[int, float] = {}
         self.dropouts: dict[int, float] = {}
         self.count = 0  # adapters of the whole network
-        self._stacked: _Stacked | None = None
+        self._stacked: LowRank | None = None
 
     def add(self, number: int, a: Tensor, b: Tensor, scale: float, dropout: float, *, trained: bool) -> None:
         """Adapter `number`: `a` `[rank, in]` and `b` `[out, rank]`, on the base's device from here on."""
@@ -92,10 +84,7 @@ class LoraLinear(nn.Module):
             return out + self._low_rank(0, x).to(out.dtype) if 0 in self.scales else out
         if not plan.adapted:
             return out
-        stacked = self._stack()
-        # One pair of products for all rows, whatever their adapters: each is computed as it would be alone.
-        inner = self.kernels.linear(x.to(stacked.a.dtype), stacked.a) * stacked.scales[plan.adapters]
-        return out + self.kernels.linear(inner, stacked.b).to(out.dtype)
+        return self.kernels.low_rank(out, x, self.stacked(), plan.adapters)
 
     def _low_rank(self, number: int, x: Tensor) -> Tensor:
         """s B A x in the adapter's dtype."""
@@ -107,25 +96,30 @@ class LoraLinear(nn.Module):
         """To be told how many adapters the network has, whenever that changes."""
         self.count, self._stacked = count, None
 
-    def _stack(self) -> _Stacked:
-        """Made once of adapters that are not trained, which become views of it; else whenever it is asked for."""
+    @property
+    def trained(self) -> bool:
+        """Whether an adapter of it is to be trained."""
+        return any(half.requires_grad for half in self.lora_A.values())
+
+    def stacked(self) -> LowRank:
+        """All its adapters as one: made once of those that are not trained, which become views of it; else at each call."""
         if self._stacked is not None:
             return self._stacked
         numbers = sorted(self.scales)
         halves_a, halves_b = ([held[str(number)] for number in numbers] for held in (self.lora_A, self.lora_B))
         dtype = reduce(torch.promote_types, (half.dtype for half in (*halves_a, *halves_b)))
-        a, b = torch.cat([half.to(dtype) for half in halves_a]), torch.cat([half.to(dtype) for half in halves_b], 1)
-        scales = torch.zeros(self.count + 1, len(a), dtype=dtype, device=a.device)
+        a, b = torch.cat([half.to(dtype) for half in halves_a]), torch.cat([half.to(dtype).t() for half in halves_b])
+        scales = torch.zeros(self.count + 1, len(a), device=a.device)
         ends = list(accumulate(len(half) for half in halves_a))
         spans = [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
         for number, span in zip(numbers, spans, strict=True):
             scales[number, span] = self.scales[number]
-        found = _Stacked(a, b, scales)
-        if not any(half.requires_grad for half in halves_a):
+        found = LowRank(a, b, scales)
+        if not self.trained:
             self._stacked = found
             for half_a, half_b, span in zip(halves_a, halves_b, spans, strict=True):
                 if half_a.dtype == half_b.dtype == dtype:
-                    half_a.data, half_b.data = a[span], b[:, span]
+                    half_a.data, half_b.data = a[span], b[span].t()
         return found
 
 
@@ -191,6 +185,8 @@ def _settle(model: Transformer) -> None:
     count = n_adapters(model)
     for module in adapted(model).values():
         module.settle(count)
+    if isinstance(model.layers, FusedLayers):
+        model.layers.unbind()
 
 
 def adapted(model: Transformer) -> dict[str, LoraLinear]:
@@ -204,6 +200,4 @@ def _wrapped(model: Transformer, place: str) -> LoraLinear:
     if not isinstance(module, LoraLinear):
         module = LoraLinear(cast(Projection, module)).train(module.training)
         model.set_submodule(place, module)
-    if isinstance(model.layers, FusedLayers):
-        model.layers.adapted = True
     return module
