@@ -21,6 +21,7 @@ from mistral7b.evals.sources.families import FAMILIES
 from mistral7b.evals.sources.family import Family
 from mistral7b.evals.sources.files import Folder, Row
 from mistral7b.evals.sources.hub import load_hub
+from mistral7b.evals.templates import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,14 @@ class GivenTask(ConfigurableTask):  # type: ignore[misc]
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: ARG002
         self.dataset = self.given
+
+    @staticmethod
+    def resolve_field(doc: Row, field: str | None = None) -> str | None:
+        """A description without a template is itself: lm-eval would compile it for every item."""
+        if field and "{" not in field and field not in doc:
+            return field
+        resolved: str | None = ConfigurableTask.resolve_field(doc, field)
+        return resolved
 
 
 def known() -> list[str]:
@@ -102,7 +111,7 @@ def _build(benchmark: Benchmark, member: str, data: Path | None, shots: int | No
     task = GivenTask(
         splits,
         {
-            **config,
+            **compiled(config, splits[asked].features),
             "training_split": None,
             "validation_split": None,
             "test_split": asked,
