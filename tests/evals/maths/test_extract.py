@@ -36,7 +36,8 @@ def test_answers_of_every_kind_are_found_in_every_style(style: str) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [(r"\boxed{1}", ["1"]), (r"\boxed 5", ["5"]), (r"\boxed{\frac{1}{2}}", [r"\frac{1}{2}"]), (r"\fbox{a} then \boxed{b}", ["b"]),
-     (r"$\boxed{1}$, $\boxed{2}$ and $\boxed{3}$", ["1", "2", "3"]), (r"\boxed{1} so \boxed{2}", ["2"]), (r"\boxed{\{1,2\}}", [r"\{1,2\}"]),
+     (r"$\boxed{1}$, $\boxed{2}$ and $\boxed{3}$", ["1", "2", "3"]), (r"\boxed{1} so \boxed{2}", ["2"]),
+     (r"\boxed{\{1,2\}}", [r"\{1,2\}"]),
      (r"\boxed{1}, \boxed{2", []), ("none", []), (r"\boxed{a \boxed{b} c}", [r"a \boxed{b} c"])],
 )  # fmt: skip
 def test_boxes(text: str, found: list[str]) -> None:

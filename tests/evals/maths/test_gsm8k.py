@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from mistral7b.evals.maths.gsm8k import extract, spelled
 
+STYLES = ["#### {}", "The answer is {}.", "so 1 + 1 = {}", "\\boxed{{{}}}", "answer: ${}"]
+
 
 @pytest.mark.parametrize(
     ("text", "number"),
@@ -20,7 +22,11 @@ def test_one_number(text: str, number: str | None) -> None:
     assert extract(text) == number
 
 
-@given(st.integers(-(10**9), 10**9), st.integers(0, 99), st.sampled_from(["#### {}", "The answer is {}.", "so 1 + 1 = {}", "\\boxed{{{}}}", "answer: ${}"]))
+@given(
+    st.integers(-(10**9), 10**9),
+    st.integers(0, 99),
+    st.sampled_from(STYLES),
+)
 def test_every_style_of_every_number(whole: int, cents: int, style: str) -> None:
     written = f"{whole:,}.{cents:02}"
     value = Fraction(written.replace(",", ""))

@@ -16,7 +16,8 @@ ANSWERS = st.lists(st.one_of(st.none(), st.sampled_from("abcd")), max_size=10)
 
 @pytest.mark.parametrize(
     ("answers", "vote"),
-    [(["3", "7", "7", "3"], Vote("3", 2, 4, 4)), (["7", "3", "3", "7"], Vote("7", 2, 4, 4)), ([None, "5", None], Vote("5", 1, 1, 3)),
+    [(["3", "7", "7", "3"], Vote("3", 2, 4, 4)), (["7", "3", "3", "7"], Vote("7", 2, 4, 4)),
+     ([None, "5", None], Vote("5", 1, 1, 3)),
      (["1", "2", "2"], Vote("2", 2, 3, 3)), ([None, None], None), ([], None)],
 )  # fmt: skip
 def test_by_hand(answers: list[str | None], vote: Vote | None) -> None:
