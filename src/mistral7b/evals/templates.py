@@ -23,6 +23,12 @@ class Template:
     def __call__(self, doc: Doc) -> Any:
         return self._read(self._compiled.render(**doc))
 
+    def __deepcopy__(self, _: Any) -> Template:
+        return self  # lm-eval copies configurations to write them down; jinja's templates cannot be copied
+
+    def __str__(self) -> str:
+        return self.source
+
 
 def compiled(config: Mapping[str, Any], columns: Collection[str]) -> dict[str, Any]:
     """The configuration with its templates compiled. A text that is the name of a column stands for that column and stays."""
