@@ -112,10 +112,11 @@ def release(
             shown(done, total, stage)
 
         checked = check(path, facts, at)
-        if dry_run:
-            made = None
-        else:
-            signer = signer or new_key_file(new_key)
+        made = None
+        if not dry_run:
+            if new_key is not None:
+                signer = new_key_file(new_key)
+            assert signer is not None
             made = make_release(checked, out, signer, reach=reach, piece_size=pieces, progress=at)
     if as_json:
         emit(checked.to_json() if made is None else made.to_json())

@@ -21,8 +21,9 @@ from mistral7b.config import from_params
 from mistral7b.errors import ReleaseError
 from mistral7b.release.card import fetch_page, model_card
 from mistral7b.release.extra import needed_for
+from mistral7b.release.facts import Facts
 from mistral7b.release.keys import fingerprint, public_text
-from mistral7b.release.manifest import Facts, release_manifest, to_bytes
+from mistral7b.release.manifest import release_manifest, to_bytes
 from mistral7b.release.placing import Stamps, bytes_to_copy, place, refuse_changes, stamps
 from mistral7b.release.qr import write_qr
 from mistral7b.release.reach import Reach
