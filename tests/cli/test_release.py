@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,8 @@ def test_the_object(run: Run, model: Path, key: Path, tmp_path: Path) -> None:
 def test_a_dry_run_writes_nothing(run: Run, model: Path, tmp_path: Path) -> None:
     ran = run("release", model, "--out", tmp_path / "out", "--new-key", tmp_path / "new.key", *STATED, "--dry-run")
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out.endswith("nothing was written\n")
+    assert ran.out.startswith("name     talkative\n")
+    assert "magnet" not in ran.out
     assert json.loads(run("release", model, "--out", tmp_path / "out", *STATED, "--dry-run", "--json").out)["notes"] == []
     assert list(tmp_path.iterdir()) == []
 
@@ -128,6 +130,7 @@ def test_signed_by_another(run: Run, released: Path, tmp_path: Path) -> None:
     other = public_text(read_key(tmp_path / "other.key"))
     ran = run("verify", released, "--signed-by", other)
     assert (ran.status, ran.err) == (2, "mistral7b: error: talkative fails 1 of 8 checks: signature\n")
+    assert signature_line(ran.out).startswith("✗  signature  manifest.json is signed by ed25519:")
     assert f", not by {other}" in ran.out
     run("verify", released, "--signed-by", "nobody").fails_with("'nobody' is neither a public key")
 
@@ -193,3 +196,17 @@ def test_a_terminal_without_blocks(run: Run, model: Path, key: Path, tmp_path: P
     ran = run("release", model, "--out", tmp_path / "out", "--key", key, *STATED)
     assert ran.status == 0
     assert ran.out.rstrip().endswith((tmp_path / "out" / "talkative.magnet").read_text().strip())
+
+
+def test_without_the_extra_an_unasked_signature_is_not_looked_at(
+    run: Run, released: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "cryptography"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    ran = run("verify", released)
+    assert (ran.status, ran.err) == (0, "")
+    assert signature_line(ran.out).startswith("–  signature  not looked at: that needs the package cryptography")
+    ran = run("verify", released, "--signed-by", f"{released}.pub")
+    assert ran.status == 2
+    assert "pip install 'mistral7b[release]'" in signature_line(ran.out)

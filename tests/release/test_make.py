@@ -20,7 +20,8 @@ from mistral7b.checkpoint.manifest import compare, hash_files, read_manifest
 from mistral7b.checkpoint.verify import verify
 from mistral7b.errors import CheckpointError, ReleaseError
 from mistral7b.release import make
-from mistral7b.release.make import Release, check, make_release, refuse_target
+from mistral7b.release.candidate import candidate_of
+from mistral7b.release.make import Release, make_release, refuse_target
 from mistral7b.release.manifest import to_bytes
 from mistral7b.release.reach import Reach
 from mistral7b.release.sign import verify_signature
@@ -50,7 +51,7 @@ def released(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 def release(folder: Path, out: Path, **options: Any) -> Release:
-    return make_release(check(folder, FACTS), out, KEY, reach=options.pop("reach", REACH), **options)
+    return make_release(candidate_of(folder, FACTS), out, KEY, reach=options.pop("reach", REACH), **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,7 +110,7 @@ def test_what_the_manifest_says(released: Release, good: Path) -> None:
 def test_the_same_bytes_twice(released: Release, own: Path, tmp_path: Path) -> None:
     again = release(own, tmp_path / "again")
     assert contents(again.path.parent) == contents(released.path.parent)
-    later = make_release(check(own, replace(FACTS, created=FACTS.created + 1)), tmp_path / "later", KEY, reach=REACH)
+    later = make_release(candidate_of(own, replace(FACTS, created=FACTS.created + 1)), tmp_path / "later", KEY, reach=REACH)
     assert later.torrent.v2 != released.torrent.v2
     elsewhere = release(own, tmp_path / "elsewhere", reach=Reach())
     assert (elsewhere.torrent.v1, elsewhere.torrent.v2) == (released.torrent.v1, released.torrent.v2)
@@ -132,38 +133,38 @@ def test_an_older_manifest_is_held_against_the_files_and_replaced(own: Path, tmp
     assert read_object(made.path / "manifest.json")["name"] == "story"
     (own / "config.json").write_text((own / "config.json").read_text() + " ")
     with pytest.raises(ReleaseError, match=r"story is not released, because verify fails at hashes: config\.json has"):
-        check(own, FACTS)
+        candidate_of(own, FACTS)
 
 
 def test_what_others_should_not_load(own: Path, tmp_path: Path) -> None:
     with (own / "model.safetensors").open("r+b") as file:
         file.truncate(1000)
     with pytest.raises(ReleaseError, match="because verify fails at tensors"):
-        check(own, FACTS)
+        candidate_of(own, FACTS)
     pth = tmp_path / "pth"
     pth.mkdir()
     checkpoints.pth(pth, checkpoints.weights())
     with pytest.raises(ReleaseError, match=r"consolidated\.00\.pth is a pickle"):
-        check(pth, FACTS)
+        candidate_of(pth, FACTS)
     with pytest.raises(ReleaseError, match="is not a folder"):
-        check(own / "config.json", FACTS)
+        candidate_of(own / "config.json", FACTS)
 
 
 def test_nothing_is_replaced(own: Path, tmp_path: Path) -> None:
-    checked, out = check(own, FACTS), tmp_path / "out"
+    candidate, out = candidate_of(own, FACTS), tmp_path / "out"
     out.mkdir()
     (out / "mine").touch()
     for target in (out, own / "config.json"):
         with pytest.raises(ReleaseError, match="already exists, and a release is never replaced"):
-            make_release(checked, target, KEY, reach=REACH)
+            make_release(candidate, target, KEY, reach=REACH)
     with pytest.raises(ReleaseError, match="is not a folder; make it first"):
-        make_release(checked, tmp_path / "no" / "where", KEY, reach=REACH)
+        make_release(candidate, tmp_path / "no" / "where", KEY, reach=REACH)
     (out / "mine").unlink()
-    make_release(checked, out, KEY, reach=REACH)  # an empty folder is none
+    make_release(candidate, out, KEY, reach=REACH)  # an empty folder is none
 
 
 def test_a_change_meanwhile_leaves_nothing(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked, hashing = check(own, FACTS), make.make_torrent
+    candidate, hashing = candidate_of(own, FACTS), make.make_torrent
 
     def meddled(*args: Any, **options: Any) -> Any:
         made = hashing(*args, **options)
@@ -173,31 +174,31 @@ def test_a_change_meanwhile_leaves_nothing(own: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(make, "make_torrent", meddled)
     with pytest.raises(ReleaseError, match=r"model\.safetensors was changed while it was released"):
-        make_release(checked, tmp_path / "out", KEY, reach=REACH)
+        make_release(candidate, tmp_path / "out", KEY, reach=REACH)
     assert sorted(os.listdir(tmp_path)) == ["story"]
 
 
 def test_a_full_disk_leaves_nothing(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = check(own, FACTS)
+    candidate = candidate_of(own, FACTS)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(aside_room.shutil, "disk_usage", lambda _: usage._replace(free=1))
     with pytest.raises(CheckpointError, match="make room first"):
-        make_release(checked, tmp_path / "out", KEY, reach=REACH)
+        make_release(candidate, tmp_path / "out", KEY, reach=REACH)
     assert sorted(os.listdir(tmp_path)) == ["story"]
 
 
 def test_paths_of_a_machine_are_pointed_out(own: Path) -> None:
     training = {"base": "/home/me/base", "recipe": {"data": [{"path": "~/data"}, "C:\\data"], "rate": 3.0, "text": "a/b"}}
     (own / "mistral7b.json").write_text(json.dumps({"training": training}))
-    checked = check(own, FACTS)
-    assert [note.rpartition(": ")[2] for note in checked.notes] == ["/home/me/base", "~/data", "C:\\data"]
-    assert checked.manifest["base_model"] == "base"
+    candidate = candidate_of(own, FACTS)
+    assert [note.rpartition(": ")[2] for note in candidate.notes] == ["/home/me/base", "~/data", "C:\\data"]
+    assert candidate.manifest["base_model"] == "base"
 
 
 def test_numbers_that_are_none(own: Path) -> None:
     (own / "mistral7b.json").write_text('{"training": {"loss": NaN}}')
     with pytest.raises(ReleaseError, match=r"mistral7b\.json holds a number or a text that JSON has no form for"):
-        check(own, FACTS)
+        candidate_of(own, FACTS)
     with pytest.raises(ReleaseError):
         to_bytes({"training": "\ud800"})
     assert to_bytes({"b": "é", "a": 1}) == '{\n  "a": 1,\n  "b": "é"\n}\n'.encode()
@@ -221,6 +222,6 @@ def test_progress_by_stage(own: Path, tmp_path: Path) -> None:
     def at(stage: str, done: int, total: int) -> None:
         told[stage] = (done, total)
 
-    make_release(check(own, FACTS, at), tmp_path / "out", KEY, reach=REACH, progress=at)
+    make_release(candidate_of(own, FACTS, at), tmp_path / "out", KEY, reach=REACH, progress=at)
     assert list(told) == ["hashes", "finite", "copying", "pieces"]
     assert all(done == total for done, total in told.values())
