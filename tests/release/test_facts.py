@@ -95,6 +95,12 @@ def test_said_before_found(tmp_path: Path) -> None:
     assert (said.name, said.licence, said.base_model) == ("tale", "Apache-2.0", "v0.1")
 
 
+def test_a_model_in_the_hubs_cache_has_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "models--mistralai--Mistral-7B-v0.1" / "snapshots" / ("0" * 40)
+    folder.mkdir(parents=True)
+    assert facts_of(folder, {}, name=None, licence="x", base_model=None, date="2023-09-27").name == "Mistral-7B-v0.1"
+
+
 @pytest.mark.parametrize(
     ("training", "base"),
     [
