@@ -10,7 +10,7 @@ from mistral7b.errors import ReleaseError
 
 @contextmanager
 def needed_for(what: str) -> Iterator[None]:
-    """Around an import: turns a missing or broken package into one line, a ReleaseError, that says what wants it and how to get it."""
+    """Around an import: raises ReleaseError for a package that is missing or does not load, saying what wants it."""
     try:
         yield
     except ImportError as error:  # one that is there may lack a system library
