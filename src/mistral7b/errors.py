@@ -57,3 +57,7 @@ class RanksError(Mistral7BError):
 
 class SandboxError(Mistral7BError):
     """A generated program that this machine cannot run contained."""
+
+
+class ReleaseError(Mistral7BError):
+    """A release that cannot be made, or one that is changed, unsigned, or signed by another."""
