@@ -8,10 +8,11 @@ FOLDER/judge_prompts.jsonl         {"name", "type", "system_prompt", "prompt_tem
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeGuard
 
 from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.errors import DataError
@@ -108,7 +109,6 @@ def _question(record: Record, references: Mapping[int, tuple[str, ...]], path: P
     reference = references.get(id) if category in WITH_REFERENCE else None
     if category in WITH_REFERENCE and reference is None:
         raise DataError(f"{path}, line {number}: {category} is graded against a reference answer, and question {id} has none")
-    assert isinstance(turns, list)
     return Question(id, category, tuple(turns), reference)
 
 
@@ -126,7 +126,7 @@ def _prompt(record: Record, path: Path, number: int) -> JudgePrompt:
     held = [record.get(key) for key in ("name", "system_prompt", "prompt_template")]
     if not _texts(held, 3):
         raise DataError(f'{path}, line {number}: a judge prompt needs "name", "system_prompt" and "prompt_template"')
-    return JudgePrompt(*map(str, held))
+    return JudgePrompt(*held)
 
 
 def _id(record: Record, path: Path, number: int) -> int:
@@ -136,5 +136,5 @@ def _id(record: Record, path: Path, number: int) -> int:
     return found
 
 
-def _texts(value: object, count: int) -> bool:
-    return isinstance(value, Sequence) and len(value) == count and all(isinstance(text, str) for text in value)
+def _texts(value: object, count: int) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and len(value) == count and all(isinstance(text, str) for text in value)

@@ -21,7 +21,7 @@ _FORMS = tuple(
         rf"\[\s*{_NUMBER}\s*\]",
         # "Rating: **7**", "[[rating]] 7"; not "rating of 7 to 8", which is none.
         rf"\brating\b[\]\s*_\"']*(?:[:=]|is\b|of\b)?[\[\s*_\"']*{_NUMBER}(?![\d.]*\d|\s*[-–]\s*\d|\s+(?:to|or)\b)",
-        rf"(?<![\d.]){_NUMBER}\s*(?:/|out of)\s*10\b",
+        rf"(?<![\d.]){_NUMBER}\s*(?:/|out of)\s*10\b(?!\s*/)",
     )
 )
 
