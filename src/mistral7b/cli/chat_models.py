@@ -35,7 +35,7 @@ def open_chat(
 
         return Endpoint(remote["url"], remote["model"], key_variable=key_env)
     from mistral7b.api import LLM
-    from mistral7b.evals.chats import LocalChat
+    from mistral7b.evals.local_chat import LocalChat
 
     path = find_model(model)
     with progress(f"loading {model}", at_least=GIGABYTE) as loaded:

@@ -10,7 +10,8 @@ import pytest
 from mistral7b import LLM
 from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import TokenizerError
-from mistral7b.evals.chats import Ask, LocalChat, seed_of
+from mistral7b.evals.chats import Ask, seed_of
+from mistral7b.evals.local_chat import LocalChat
 from tests.cli.made import talkative
 
 
