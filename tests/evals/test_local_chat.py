@@ -10,7 +10,7 @@ import pytest
 from mistral7b import LLM
 from mistral7b.engine.params import SamplingParams
 from mistral7b.errors import TokenizerError
-from mistral7b.evals.chats import Ask, seed_of
+from mistral7b.evals.chats import Ask
 from mistral7b.evals.local_chat import LocalChat
 from tests.cli.made import talkative
 
@@ -85,10 +85,3 @@ def test_it_says_which_model_it_is(llm: LLM, tmp_path: Path) -> None:
     dumb = LLM(talkative(tmp_path / "dumb", tokenizer=False))
     with pytest.raises(TokenizerError, match="dumb has none"):
         LocalChat(dumb, "dumb")
-
-
-def test_seeds() -> None:
-    seeds = {seed_of(0, repeat, question, turn) for repeat in range(4) for question in range(30) for turn in range(2)}
-    assert len(seeds) == 240
-    assert all(0 <= seed < 2**31 for seed in seeds)
-    assert seed_of("a", 1) == seed_of("a", 1) != seed_of("a", 2)
