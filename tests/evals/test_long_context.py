@@ -13,7 +13,7 @@ from mistral7b.api import LLM
 from mistral7b.errors import DataError, RequestError
 from mistral7b.evals import passkey as asking
 from mistral7b.evals import positions as placing
-from mistral7b.evals.passkey import SECRETS, gains_of, make, passkey
+from mistral7b.evals.passkey import SECRETS, Cell, gains_of, make, passkey
 from mistral7b.evals.positions import Bucket, bucket_of, by_position, longest, pieces_of
 
 TEXT = "Once upon a time there was a girl. She had a cat, and the cat had a ball. "
@@ -93,9 +93,9 @@ def test_tiny_remembers_names_and_the_nearer_the_better(llm: LLM) -> None:
     assert passkey(llm, [120], [0.0], 4, kind="name", seed=1) != [near]
 
 
-def test_pictures(llm: LLM, tmp_path: Path) -> None:
+def test_pictures(tmp_path: Path) -> None:
     placing.draw(tmp_path / "a.png", [Bucket(1, 5, 8, 2.0, 0.1), Bucket(5, 9, 4, 1.5, None)], 4, 6)
-    asking.draw(tmp_path / "b.png", passkey(llm, [90, 120], [0.0, 1.0], 2, kind="name"))
+    asking.draw(tmp_path / "b.png", [Cell(length, depth, 9, 2, 0.5, 1.5, 1.0) for length in (90, 120) for depth in (0.0, 1.0)])
     for name in ("a.png", "b.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(RequestError, match="cannot be written"):
