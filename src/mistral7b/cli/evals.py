@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mistral7b.cli import options
-from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, examples, group
+from mistral7b.cli import eval_list, eval_run, options
+from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples, group
 from mistral7b.cli.opening import find_model, settle_threads
 from mistral7b.cli.terminal import GIGABYTE, emit, note, progress, table
 from mistral7b.errors import DataError, TokenizerError
@@ -18,7 +18,23 @@ _BPB = (
     "mistral7b eval bpb held-out.jsonl.gz --model ./Mistral-7B-v0.3 --json",
 )
 
-app = group("Measure how good a model is.", *_BPB)
+class Evals(Verbs):
+    """Its verbs, and before them whatever is none: the names of benchmarks, which `run` takes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = args and args[0] not in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, ["run", *args] if named else args)
+
+
+app = group(
+    "Measure how good a model is.",
+    "mistral7b eval piqa --data-dir ../shared/data/eval --limit 20 --json",
+    "mistral7b eval table2 --data-dir ../shared/data/eval --model ./Mistral-7B-v0.1 --out table2",
+    "mistral7b eval list",
+    cls=Evals,
+)
+for verb, epilog in ((eval_run.run, eval_run.EXAMPLES), (eval_list.list_benchmarks, eval_list.EXAMPLES)):
+    app.command(verb.__name__.partition("_")[0], cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
 
 
 @app.command(cls=Verb, epilog=examples(*_BPB), context_settings=CONTEXT_SETTINGS)
