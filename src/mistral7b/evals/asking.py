@@ -7,6 +7,7 @@ import hashlib
 import io
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -27,8 +28,10 @@ def prepare(lm: LM, task: Task, *, limit: int | None, seed: int, chat: bool) -> 
         )  # fmt: skip
 
 
-def ask(lm: LM, task: Task) -> None:
-    """Has every request answered, as often as the task repeats it."""
+def ask(lm: LM, task: Task, progress: Callable[[int, int], None]) -> None:
+    """Has every request answered, as often as the task repeats it. An LM that has a `progress` tells this one, by request."""
+    if hasattr(lm, "progress"):
+        lm.progress = progress
     by_type: dict[str, list[Instance]] = defaultdict(list)
     for request in task.instances:
         by_type[request.request_type] += [request] * request.repeats

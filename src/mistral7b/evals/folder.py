@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +12,6 @@ from mistral7b.errors import DataError
 from mistral7b.evals.results import Item, Measured, Results
 
 RESULTS, ITEMS, ANSWERS = "results.json", "items", "answers.jsonl"
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Makes the folder where there is none, and keeps other runs out of it. Raises DataError if one is in it."""
-    (path / ITEMS).mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"another run is writing to {path}; wait for it, or name another folder") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def resume(path: Path, model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Measured]:
@@ -51,6 +33,7 @@ def resume(path: Path, model: Mapping[str, Any], settings: Mapping[str, Any]) ->
 
 def keep(path: Path, results: Results, newest: Measured | None = None) -> None:
     """Puts the items of `newest`, then the results, on disk; each file is whole at any time."""
+    (path / ITEMS).mkdir(parents=True, exist_ok=True)
     if newest is not None:
         with written(path / ITEMS / f"{newest.benchmark}.jsonl") as file:
             file.writelines(item.to_line().encode(errors="surrogatepass") for item in newest.items)

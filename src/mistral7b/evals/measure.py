@@ -33,15 +33,15 @@ def measure(
     keep_prompts: bool,
     progress: Progress,
 ) -> Measured:
-    """The tasks of one benchmark, on the first `limit` items of each. `progress` is told after each task, and before the first
-    one."""
+    """The tasks of one benchmark, on the first `limit` items of each."""
     benchmark = parts[0].benchmark
     items: list[Item] = []
     total, started = count(parts, limit), time.perf_counter()
     for part in parts:
-        progress(len(items), total, part.task.task_name)
+        before, own, name = len(items), count([part], limit), part.task.task_name
+        progress(before, total, name)
         prepare(lm, part.task, limit=limit, seed=seed, chat=chat)
-        ask(lm, part.task)
+        ask(lm, part.task, lambda done, of, before=before, own=own, name=name: progress(before + own * done // of, total, name))
         items += score(part.task, limit=limit, keep_prompts=keep_prompts)
     progress(len(items), total, benchmark.name)
     aggregates = parts[-1].task.aggregation()
@@ -54,7 +54,7 @@ def measure(
             members[part.task.task_name] = estimate(own, aggregates, seed)[metric]
     return Measured(
         benchmark=benchmark.name,
-        shots=int(parts[0].task.get_config("num_fewshot") or 0),
+        shots=max(part.task.get_config("num_fewshot") for part in parts),
         metric=metric,
         n=len(items),
         of=count(parts, None),
@@ -94,7 +94,3 @@ def files_of(parts: Sequence[Built]) -> dict[str, str]:
     """sha256 of the files that the tasks were read from, by name."""
     return dict(sorted({name: digest for part in parts for name, digest in part.files.items()}.items()))
 
-
-def runs_code(parts: Sequence[Built]) -> bool:
-    """Whether scoring runs programs that the model wrote."""
-    return any(getattr(part.task, "UNSAFE_CODE", False) for part in parts)

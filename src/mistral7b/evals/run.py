@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from lm_eval.api.model import LM
 
 from mistral7b.errors import DataError
 from mistral7b.evals import folder
-from mistral7b.evals.measure import Progress, count, files_of, measure, runs_code
+from mistral7b.evals.measure import Progress, count, files_of, measure
 from mistral7b.evals.results import Measured, NotRun, Results
 from mistral7b.evals.tasks import Built
 
-NEEDS_ALLOW_CODE = "needs --allow-code, to run the programs that the model writes"
+NEEDS_ALLOW_CODE = "needs --allow-code, since the programs that the model writes are run"
 
 
 def evaluate(
@@ -45,7 +44,7 @@ def evaluate(
     groups: dict[str, list[Built]] = {}
     for each in built:
         groups.setdefault(each.benchmark.name, []).append(each)
-    refused = [name for name, parts in groups.items() if runs_code(parts) and not allow_code]
+    refused = [name for name, parts in groups.items() if parts[0].benchmark.runs_code and not allow_code]
     missing = (*not_run, *(NotRun(name, NEEDS_ALLOW_CODE) for name in refused))
     groups = {name: parts for name, parts in groups.items() if name not in refused}
     total = sum(count(parts, limit) for parts in groups.values())
@@ -58,18 +57,15 @@ def evaluate(
     def so_far() -> Results:
         return Results(facts, asked, tuple(finished[name] for name in groups if name in finished), missing)
 
-    with folder.held(out) if out is not None else nullcontext():
-        finished = _resumed(out, facts, asked, groups) if out is not None else {}
-        if out is not None:
-            folder.keep(out, so_far())
-        for name, parts in groups.items():
-            if name not in finished:
-                finished[name] = measure(
-                    lm, parts, limit=limit, seed=seed, chat=chat, keep_prompts=keep_prompts, progress=told
-                )  # fmt: skip
-                if out is not None:
-                    folder.keep(out, so_far(), finished[name])
-            answered += finished[name].n
+    finished = _resumed(out, facts, asked, groups) if out is not None else {}
+    if out is not None:
+        folder.keep(out, so_far())
+    for name, parts in groups.items():
+        if name not in finished:
+            finished[name] = measure(lm, parts, limit=limit, seed=seed, chat=chat, keep_prompts=keep_prompts, progress=told)
+            if out is not None:
+                folder.keep(out, so_far(), finished[name])
+        answered += finished[name].n
     return so_far()
 
 
