@@ -218,7 +218,7 @@ class LLM:
             for start in range(0, len(ids), chunk):
                 end = min(start + chunk, len(ids))
                 ring.extend(end)
-                span = Span(ids[start:end], start, ring.table, "all", self._route(adapter)[0])
+                span = Span(ids[start:end], start, ring.table, "all", self.route(adapter)[0])
                 rows.append(self.model(TokenBatch.pack([span]), pool))
                 ring.retire(end)
         return torch.cat(rows)
@@ -254,7 +254,7 @@ class LLM:
                 leader=made[0].request if made and self.engine.prefix_caching else None,
                 constraint=constraint() if constraint is not None else None,
             )  # fmt: skip
-            request.adapter, request.salt = self._route(adapter)
+            request.adapter, request.salt = self.route(adapter)
             made.append(
                 Completion(
                     request, self.tokenizer, index=choice, prompt=prompt, context_ids=context_ids, notes=notes,
@@ -273,11 +273,11 @@ class LLM:
         ids = checked_ids(ids, self.model.config.vocab_size)
         check_room(len(ids), self.max_model_len, answer=False)
         request = Request.make(ids, SamplingParams(temperature=0, max_tokens=0), self.max_model_len, ())
-        request.adapter, request.salt = self._route(adapter)
+        request.adapter, request.salt = self.route(adapter)
         request.pooled = torch.zeros(self.model.config.dim, dtype=torch.float64, device=self.model.device)
         return request
 
-    def _route(self, adapter: str | None) -> tuple[int | None, bytes]:
+    def route(self, adapter: str | None) -> tuple[int | None, bytes]:
         """(The adapter's number as requests know it, the salt of its cached prefixes). Raises RequestError for an unknown one."""
         if adapter is None:
             return (-1 if self.adapters else None), b""

@@ -200,6 +200,27 @@ class PageRing:
         if self.window is not None:
             self._oldest_seen = max(0, end * self.pool.page_tokens - self.window + 1)
 
+    def fork(self, end: int) -> PageRing:
+        """Another sequence whose first `end` positions are those of this one: full pages are shared, one begun is copied.
+
+        All of them that later queries see must be here. Raises OutOfPages; then nothing more is held than before.
+        """
+        page_tokens = self.pool.page_tokens
+        seen = 0 if self.window is None else max(0, end - self.window + 1)
+        pages = [self.page(logical) for logical in range(seen // page_tokens, -(-end // page_tokens))]
+        assert None not in pages, "what the fork would see has been let go"
+        made = PageRing(self.pool, len(self.table), self.window)
+        made.adopt([page for page in pages if page is not None], -(-end // page_tokens))
+        made._oldest_seen = seen
+        if end % page_tokens and pages:
+            slot = (made._end - 1) % len(made.table)
+            try:
+                made.table[slot] = self.pool.writable(made.table[slot])
+            except OutOfPages:
+                made.release()
+                raise
+        return made
+
     def extend(self, end: int) -> None:
         """Hold a page for every position below `end`. Raises OutOfPages; what it took until then it keeps."""
         page_tokens, slots = self.pool.page_tokens, len(self.table)
