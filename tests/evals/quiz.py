@@ -12,6 +12,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask, Task
 
+from mistral7b.evals.benchmarks import Benchmark
+from mistral7b.evals.tasks import Built
+
 
 def rows(n: int, subject: str) -> list[dict[str, Any]]:
     return [
@@ -38,29 +41,43 @@ def choices(name: str = "sums", n: int = 8) -> Task:
     )  # fmt: skip
 
 
-def writing(name: str = "writing", n: int = 6, repeats: int = 1, unsafe: bool = False) -> Task:
-    """Texts of which the first letter counts, or of `repeats` how many begin so."""
+def writing(name: str = "writing", n: int = 6, repeats: int = 1) -> Task:
+    """Texts, right where the sum of their bytes is odd; of `repeats` the share that is."""
 
     def process_results(doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
         texts = results[0] if isinstance(results[0], list) else [results[0]]
         assert len(texts) == repeats
-        return {"share": sum(text[0] in "01234567" for text in texts) / repeats}
+        return {"share": sum(sum(text.encode()) % 2 for text in texts) / repeats}
 
     return _task(
         name, n, output_type="generate_until", doc_to_target="answer", repeats=repeats, process_results=process_results,
         generation_kwargs={"until": ["\n"], "max_gen_toks": 8, "do_sample": repeats > 1},
         filter_list=[{"name": "all", "filter": [{"function": "take_first_k", "k": repeats}]}],
-        metric_list=[{"metric": "share", "aggregation": "mean", "higher_is_better": True}], unsafe_code=unsafe,
+        metric_list=[{"metric": "share", "aggregation": "mean", "higher_is_better": True}],
     )  # fmt: skip
 
 
-class Hashed(LM):
-    """Answers from a hash of the request and of how often it was asked; `before` is called for each."""
+def quizzes() -> list[Built]:
+    """A collection of two choice tasks, texts, texts of three samples, and a task whose programs would be run."""
+    pair = Benchmark("sums", "Sums", "Math", 2, "acc", "by its log-probability", members=("a", "b"))
+    one = Benchmark("writing", "Writing", "Code", 2, "share", "by the sum of its bytes")
+    three, code = (Benchmark(name, name, "Code", 2, "share", "", runs_code=name == "code") for name in ("writing_maj3", "code"))
+    return [
+        Built(pair, choices("sums_a"), {"sums/a.jsonl": "1"}),
+        Built(pair, choices("sums_b", 5), {"sums/b.jsonl": "2"}),
+        Built(one, writing(), {}),
+        Built(three, writing("writing_maj3", repeats=3), {}),
+        Built(code, writing("code"), {}),
+    ]
 
-    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+
+class Hashed(LM):
+    """Answers from a hash of the request and of how often it was asked before."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.before = before
         self.asked = 0
+        self.progress: Callable[[int, int], None] | None = None
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         return [(-value / 1e9, value % 2 == 0) for value in self._values(requests)]
@@ -74,9 +91,10 @@ class Hashed(LM):
     def _values(self, requests: list[Instance]) -> list[int]:
         seen: Counter[int] = Counter()
         found = []
-        for request in requests:
-            self.before()
+        for done, request in enumerate(requests, 1):
             self.asked += 1
+            if self.progress is not None:
+                self.progress(done, len(requests))
             text = repr((request.args, seen[id(request)]))
             seen[id(request)] += 1
             found.append(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]))
