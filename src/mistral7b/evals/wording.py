@@ -32,9 +32,9 @@ class Wording:
         """Ids of a context and of what follows it.
 
         Spaces at the end of a context belong to the continuation, and both are encoded as one text, since a piece may hold
-        characters of both: the ids beyond those of the context alone are the continuation's, as in lm-eval's own backends. (If that leaves none, as when one
-        piece holds both, where those fail, it is all from the first id that differs.) After a chat a text of its own begins,
-        without the space that separates it from the prompt. An empty context is BOS.
+        characters of both: the ids beyond as many as the context alone has are the continuation's, as in lm-eval's own
+        backends. Where that leaves none and those fail, it begins at the first id that differs. After a chat it is a text of
+        its own, without the space that separates it from the prompt. An empty context is BOS.
         """
         if context in self._chats:
             return self.ids(context), self.tokenizer.encode(continuation.removeprefix(" "))
@@ -43,7 +43,7 @@ class Wording:
         whole, before = self.ids(context + continuation), self.ids(context.rstrip())
         if len(whole) > len(before):
             return before, whole[len(before) :]
-        common = min(shared(before, whole), len(whole) - 1)
+        common = shared(before, whole)
         return whole[:common], whole[common:]
 
     def chat(self, messages: Sequence[Mapping[str, Any]], *, continues: bool = False) -> str:
