@@ -1,0 +1,50 @@
+"""The boxes of a LaTeX text: `\\boxed{...}` and `\\fbox{...}`."""
+
+from __future__ import annotations
+
+import re
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+_JOINED = re.compile(r"[\s$,.;]*(?:\\text\{\s*)?(?:and|or)?(?:\s*\})?[\s$,]*", re.IGNORECASE)
+
+
+def last_boxed(text: str) -> str | None:
+    """What stands in the last box. Boxes with nothing but a comma, "and" or "or" between them are one answer:
+    `$\\boxed{1}$ and $\\boxed{-2}$` gives "1, -2". A box that is never closed is none. `\\boxed 5` boxes one token."""
+    found = boxes(text)
+    if not found:
+        return None
+    first = len(found) - 1
+    while first and _joined(text[found[first - 1][1] : found[first][0]]):
+        first -= 1
+    return ", ".join(inside for _, _, inside in found[first:])
+
+
+def boxes(text: str) -> list[tuple[int, int, str]]:
+    """(begin, end, inside) of every box that stands in no other, in order."""
+    found: list[tuple[int, int, str]] = []
+    for mark in _BOX.finditer(text):
+        if found and mark.start() < found[-1][1]:
+            continue
+        end = closing(text, mark.end())
+        if end is not None:
+            found.append((mark.start(), end + 1, text[mark.end() + 1 : end]))
+        elif text[mark.end() : mark.end() + 1] != "{" and (token := re.match(r"\\[a-zA-Z]+|-?[\w.]+", text[mark.end() :])):
+            found.append((mark.start(), mark.end() + token.end(), token.group()))
+    return found
+
+
+def closing(text: str, opening: int) -> int | None:
+    """Where the brace closes that opens at `opening`; None if none opens there or it never closes."""
+    if text[opening : opening + 1] != "{":
+        return None
+    depth = 0
+    for mark in re.finditer(r"\\.|[{}]", text[opening:], re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(mark.group(), 0)
+        if depth == 0:
+            return opening + mark.start()
+    return None
+
+
+def _joined(between: str) -> bool:
+    return "\n\n" not in between and bool(re.search(r"and|or|,", between)) and _JOINED.fullmatch(between) is not None
