@@ -1,7 +1,7 @@
-"""A run of the embedded model on small benchmarks, in a process that ends itself at a given moment, as a kill would.
+"""Runs of the embedded model on small benchmarks, in processes that end themselves at a given moment, as a kill would.
 
-python -m tests.evals.killed OUT MOMENT...: for each moment a run that ends there, at a write of an answer (half of it is in the
-file) or at a rename (before it), then a run to the end.
+python -m tests.evals.killed WHOLE KILLED MOMENT...: a run to its end in WHOLE, then in KILLED for each moment one that ends there,
+at a write of an answer (half of it is in the file) or at a rename (before it), and one to its end.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # noqa: F401  once for all children
+
 from mistral7b.api import LLM
-from mistral7b.evals import answers
+from mistral7b.evals import answers, whole
 from mistral7b.evals.whole import Plan, Settings, run_all
 from tests.evals.quiz import quizzes
 
-_MOMENTS = "moments"
+ENDED = "ended"
 
 
 class Mortal(answers.Answers):
@@ -47,9 +50,18 @@ def run(out: Path) -> None:
             progress=lambda done, total, label="": None)  # fmt: skip
 
 
-def main() -> None:
-    import mistral7b.evals.whole as whole
+def child(out: Path, moment: int | None) -> None:
+    """Runs in a process of its own, and prints how that ended: 0, or less the signal."""
+    made = os.fork()
+    if made == 0:
+        Mortal.left = moment
+        run(out)
+        os._exit(0)
+    _, status = os.waitpid(made, 0)
+    print(ENDED, os.waitstatus_to_exitcode(status), flush=True)
 
+
+def main() -> None:
     rename = os.replace
 
     def replace(source: Any, target: Any) -> None:
@@ -58,16 +70,12 @@ def main() -> None:
         rename(source, target)
 
     whole.Answers = Mortal  # type: ignore[misc]
-    os.replace = replace
-    for moment in sys.argv[2:]:
-        child = os.fork()
-        if child == 0:
-            Mortal.left = int(moment)
-            run(Path(sys.argv[1]))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        print(_MOMENTS, moment, os.WTERMSIG(status) if os.WIFSIGNALED(status) else "ended", flush=True)
-    run(Path(sys.argv[1]))
+    os.replace = replace  # type: ignore[assignment]
+    undisturbed, killed, *moments = sys.argv[1:]
+    child(Path(undisturbed), None)
+    for moment in moments:
+        child(Path(killed), int(moment))
+    child(Path(killed), None)
 
 
 if __name__ == "__main__":

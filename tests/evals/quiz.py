@@ -51,7 +51,7 @@ def writing(name: str = "writing", n: int = 6, repeats: int = 1) -> Task:
 
     return _task(
         name, n, output_type="generate_until", doc_to_target="answer", repeats=repeats, process_results=process_results,
-        generation_kwargs={"until": ["\n"], "max_gen_toks": 8, "do_sample": repeats > 1},
+        generation_kwargs={"until": ["\n"], "max_gen_toks": 8, "do_sample": repeats > 1, "temperature": float(repeats > 1)},
         filter_list=[{"name": "all", "filter": [{"function": "take_first_k", "k": repeats}]}],
         metric_list=[{"metric": "share", "aggregation": "mean", "higher_is_better": True}],
     )  # fmt: skip

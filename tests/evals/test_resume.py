@@ -22,15 +22,14 @@ from tests.evals.quiz import Hashed, quizzes
 _EVENTS = 39  # answers written and files renamed in a whole run of tests/evals/killed.py
 
 
-def _run(out: Path, *moments: int) -> list[str]:
-    """How each run that was to end at a moment ended; the last one is not to."""
-    source = Path(mistral7b.__file__).parents[1]
-    command = [sys.executable, "-m", "tests.evals.killed", str(out), *map(str, moments)]
-    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+def _run(*args: object) -> list[str]:
+    """How each run of tests/evals/killed.py ended."""
+    command = [sys.executable, "-m", "tests.evals.killed", *map(str, args)]
+    environment = os.environ | {"PYTHONPATH": str(Path(mistral7b.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("moments")]
+    return [line.removeprefix("ended ") for line in done.stdout.splitlines() if line.startswith("ended ")]
 
 
 def _left(out: Path) -> dict[str, Any]:
@@ -42,31 +41,22 @@ def _left(out: Path) -> dict[str, Any]:
     return found | {RESULTS: results, "answers.jsonl": sorted(found["answers.jsonl"].splitlines())}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    out = tmp_path_factory.mktemp("whole") / "out"
-    assert _run(out, _EVENTS) == ["ended"], "there are more events than the tests think"
-    return _left(out)
-
-
-def test_what_a_run_leaves(whole: dict[str, Any]) -> None:
+def test_killed_three_times_the_report_is_the_same(tmp_path: Path) -> None:
+    moments = [random.randrange(_EVENTS // 4) for _ in range(3)]
+    assert _run(tmp_path / "whole", tmp_path / "killed", *moments) == ["0", "-9", "-9", "-9", "0"], moments
+    whole = _left(tmp_path / "whole")
+    assert _left(tmp_path / "killed") == whole, moments
     assert sorted(whole) == ["answers.jsonl", "figure.png", "items/sums.jsonl", "items/writing.jsonl",
                              "items/writing_maj3.jsonl", "report.md", RESULTS]  # fmt: skip
-    assert len(whole["answers.jsonl"]) == 2 * 3 * 3 + 3 + 3 * 3
     assert [each["benchmark"] for each in whole[RESULTS]["benchmarks"]] == ["sums", "writing", "writing_maj3"]
-
-
-def test_killed_three_times_the_report_is_the_same(whole: dict[str, Any], tmp_path: Path) -> None:
-    moments = [random.randrange(_EVENTS // 3) for _ in range(3)]
-    assert _run(tmp_path / "out", *moments) == ["9"] * 3, moments
-    assert _left(tmp_path / "out") == whole, moments
+    assert len(whole["answers.jsonl"]) == 2 * 3 * 3 + 3 + 3 * 3
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_report_is_the_same(whole: dict[str, Any], tmp_path: Path) -> None:
-    for moment in range(_EVENTS):
-        assert _run(tmp_path / str(moment), moment) == ["9"]
-        assert _left(tmp_path / str(moment)) == whole, moment
+@pytest.mark.parametrize("moment", [*range(0, _EVENTS, 2), *range(_EVENTS - 6, _EVENTS)])
+def test_killed_at_any_moment_the_report_is_the_same(tmp_path: Path, moment: int) -> None:
+    assert _run(tmp_path / "whole", tmp_path / "killed", moment) == ["0", "-9", "0"]
+    assert _left(tmp_path / "killed") == _left(tmp_path / "whole")
 
 
 def test_what_is_finished_is_not_asked_again(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mistral7b.cli import options
 from mistral7b.cli.help import examples
 from mistral7b.cli.opening import open_model
-from mistral7b.cli.terminal import emit, progress, table, tell
+from mistral7b.cli.terminal import emit, note, progress, table, tell
 from mistral7b.errors import RequestError
+
+if TYPE_CHECKING:
+    from mistral7b.evals.results import Results
 
 EXAMPLES = examples(
     "mistral7b eval run piqa --data-dir ../shared/data/eval --limit 20 --json",
@@ -58,7 +62,7 @@ def run(
         from mistral7b.evals.whole import Settings, prepare, run_all
     except ModuleNotFoundError as error:
         raise RequestError(f"eval needs the package {error.name}; pip install 'mistral7b[eval]'") from None
-    from mistral7b.evals.report import rows
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # what it warns of, such as a task's own data, is meant here
 
     settings = Settings(
         names=tuple(tasks), data=data_dir, limit=limit, shots=shots, seed=seed, allow_code=allow_code,
@@ -74,6 +78,16 @@ def run(
     if as_json:
         emit(results.to_json())
         return
-    table(rows(results))
+    _show(results)
     if out is not None:
         tell(f"{out}/report.md, {out}/figure.png, {out}/results.json, {out}/items")
+
+
+def _show(results: Results) -> None:
+    from mistral7b.evals.report import OURS, cells, notes
+
+    head, *rows = cells(results)
+    styled = [[(cell, "bold" if column in (0, OURS) else "") for column, cell in enumerate(row)] for row in rows]
+    table([[(cell, "dim") for cell in head], *styled])
+    for line in notes(results):
+        note(line)

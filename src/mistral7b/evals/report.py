@@ -9,6 +9,7 @@ from mistral7b.evals.published import CARD, PAPER, TABLE2
 from mistral7b.evals.results import Estimate, Measured, Results
 
 MODELS = tuple(figure.model for figure in TABLE2["mmlu"])
+OURS = 3  # the column of this model's figures
 _PRINTED, _CARD = "†", "‡"
 
 
@@ -18,16 +19,16 @@ def cells(results: Results) -> list[list[str]]:
     head += [f"{model}{_PRINTED}" for model in MODELS] + [f"card{_CARD}"]
     rows = {each.benchmark: _row(each) for each in results.measured}
     for each in results.not_run:
-        benchmark = BY_NAME[each.benchmark]
-        start = [benchmark.title, str(benchmark.shots), benchmark.metric, "not run", "", ""]
-        rows[each.benchmark] = [*start, *_published(each.benchmark)]
+        usual = BY_NAME.get(each.benchmark)
+        how = [str(usual.shots), usual.metric] if usual is not None else ["", ""]
+        rows[each.benchmark] = [_title(each.benchmark), *how, "not run", "", "", *_published(each.benchmark)]
     order = {name: place for place, name in enumerate(BY_NAME)}
     return [head, *(rows[name] for name in sorted(rows, key=lambda name: order.get(name, len(order))))]
 
 
 def notes(results: Results) -> list[str]:
     """What a reader of the table must know, a line each."""
-    lines = [f"{BY_NAME[each.benchmark].title} was not run: {each.why}" for each in results.not_run]
+    lines = [f"{_title(each.benchmark)} was not run: {each.why}" for each in results.not_run]
     if any(each.n < each.of for each in results.measured):
         lines.append("only the first items of each task were asked: their figures are not those of the benchmark")
     for each in results.measured:
@@ -35,9 +36,8 @@ def notes(results: Results) -> list[str]:
         if usual is not None and each.shots != usual.shots:
             lines.append(f"{usual.title} was asked with {each.shots} examples, not the paper's {usual.shots}")
         if each.members:
-            title = usual.title if usual else each.benchmark
-            lines.append(f"{title} is scored over all its items; the mean of its {len(each.members)} parts is "
-                         f"{percent(each.mean_of_members)}")  # fmt: skip
+            mean = f"the mean of its {len(each.members)} parts is {percent(each.mean_of_members)}"
+            lines.append(f"{_title(each.benchmark)} is scored over all its items; {mean}")
     lines.append("95%: Wilson's interval where an item is right or wrong, else the bootstrap's")
     lines.append(f"{_PRINTED} published, {PAPER}, table 2: not measured here")
     lines.append(f"{_CARD} published, {next(iter(CARD.values())).source}: not measured here")
@@ -48,10 +48,10 @@ def markdown(results: Results) -> str:
     """The whole report, with what would be needed to repeat it."""
     head, *rows = cells(results)
     lines = ["# Benchmarks", "", _line(head), _line(["---", *["---:"] * (len(head) - 1)]), *map(_line, rows), ""]
-    lines += [f"- {note}" for note in notes(results)]
+    lines += [f"- {line}" for line in notes(results)]
     lines += ["", "## Model and settings", ""]
     lines += [f"- {name}: {value}" for name, value in results.model.items() if name != "config"]
-    lines += [f"- {name}: {value}" for name, value in results.settings.items()]
+    lines += [f"- {name}: {', '.join(value) if name == 'benchmarks' else value}" for name, value in results.settings.items()]
     for each in results.measured:
         lines += ["", f"## {_title(each.benchmark)}", "", *_details(each)]
     return "\n".join(lines) + "\n"
