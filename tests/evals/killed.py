@@ -1,7 +1,7 @@
 """Runs of the embedded model on small benchmarks, in processes that end themselves at a given moment, as a kill would.
 
-python -m tests.evals.killed WHOLE KILLED MOMENT...: a run to its end in WHOLE, then in KILLED for each moment one that ends there,
-at a write of an answer (half of it is in the file) or at a rename (before it), and one to its end.
+python -m tests.evals.killed WHOLE KILLED MOMENT...: a run to its end in WHOLE, then in KILLED for each moment one that ends
+there, at a write of an answer (half of it is in the file) or at a rename (before it), and one to its end.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from mistral7b.api import LLM
 from mistral7b.evals import answers, whole
 from mistral7b.evals.whole import Plan, Settings, run_all
 from tests.evals.quiz import quizzes
-
-ENDED = "ended"
 
 
 class Mortal(answers.Answers):
@@ -58,7 +56,8 @@ def child(out: Path, moment: int | None) -> None:
         run(out)
         os._exit(0)
     _, status = os.waitpid(made, 0)
-    print(ENDED, os.waitstatus_to_exitcode(status), flush=True)
+    sys.stdout.write(f"ended {os.waitstatus_to_exitcode(status)}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:

@@ -108,7 +108,7 @@ def test_chats_put_each_example_in_a_turn() -> None:
     class Chatting(Hashed):
         tokenizer_name = "none"
 
-        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        def apply_chat_template(self, chat_history: list[dict[str, str]], **_: object) -> str:
             return "|".join(f"{turn['role']}: {turn['content']}" for turn in chat_history)
 
     (prompt,) = evaluate(Chatting(), quizzes()[:2], limit=1, chat=True, keep_prompts=True).measured[0].items[0].prompt or ()

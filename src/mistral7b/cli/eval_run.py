@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ EXAMPLES = examples(
 
 
 def run(
+    context: typer.Context,
     tasks: Annotated[list[str], typer.Argument(metavar="TASK...", help="Benchmarks or presets; `mistral7b eval list` has them.")],
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", metavar="DIR", help="Their data, a folder each; default: from the hub.")
@@ -64,6 +66,7 @@ def run(
         raise RequestError(f"eval needs the package {error.name}; pip install 'mistral7b[eval]'") from None
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # what it warns of, such as a task's own data, is meant here
 
+    _check_verbs(context, tasks)
     settings = Settings(
         names=tuple(tasks), data=data_dir, limit=limit, shots=shots, seed=seed, allow_code=allow_code,
         chat=apply_chat_template, prompts=prompts,
@@ -81,6 +84,17 @@ def run(
     _show(results)
     if out is not None:
         tell(f"{out}/report.md, {out}/figure.png, {out}/results.json, {out}/items")
+
+
+def _check_verbs(context: typer.Context, tasks: list[str]) -> None:
+    """Raises RequestError for a name that is nearer to a verb beside this one than to any benchmark."""
+    from mistral7b.evals.tasks import known
+
+    verbs = context.parent.command.commands if context.parent is not None else {}  # type: ignore[attr-defined]
+    for task in tasks:
+        near = get_close_matches(task, [*known(), *verbs], 1)
+        if near and near[0] in verbs and task not in verbs:
+            raise RequestError(f"there is no benchmark {task}; did you mean mistral7b eval {near[0]}?")
 
 
 def _show(results: Results) -> None:

@@ -18,12 +18,13 @@ _BPB = (
     "mistral7b eval bpb held-out.jsonl.gz --model ./Mistral-7B-v0.3 --json",
 )
 
+
 class Evals(Verbs):
     """Its verbs, and before them whatever is none: the names of benchmarks, which `run` takes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        named = args and args[0] not in (*self.commands, *ctx.help_option_names)
-        return super().parse_args(ctx, ["run", *args] if named else args)
+        verb = not args or args[0] in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if verb else ["run", *args])
 
 
 app = group(
@@ -33,8 +34,11 @@ app = group(
     "mistral7b eval list",
     cls=Evals,
 )
-for verb, epilog in ((eval_run.run, eval_run.EXAMPLES), (eval_list.list_benchmarks, eval_list.EXAMPLES)):
-    app.command(verb.__name__.partition("_")[0], cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
+for name, verb, epilog in (
+    ("run", eval_run.run, eval_run.EXAMPLES),
+    ("list", eval_list.list_benchmarks, eval_list.EXAMPLES),
+):
+    app.command(name, cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
 
 
 @app.command(cls=Verb, epilog=examples(*_BPB), context_settings=CONTEXT_SETTINGS)

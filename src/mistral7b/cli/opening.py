@@ -98,8 +98,8 @@ def open_model(
     adapter = None if lora is None else str(lora)
     with progress(f"loading {model}", at_least=GIGABYTE) as loaded:
         llm = LLM(
-            path, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=max_num_seqs, variant=variant,
-            adapters={} if adapter is None else {adapter: Path(adapter)}, force=force, progress=loaded,
+            path, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=max_num_seqs,
+            variant=variant, adapters={} if adapter is None else {adapter: Path(adapter)}, force=force, progress=loaded,
         )  # fmt: skip
     settle_threads(llm.checkpoint.config.n_params)
     found = llm.checkpoint.variant

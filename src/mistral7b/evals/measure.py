@@ -93,4 +93,3 @@ def count(parts: Sequence[Built], limit: int | None) -> int:
 def files_of(parts: Sequence[Built]) -> dict[str, str]:
     """sha256 of the files that the tasks were read from, by name."""
     return dict(sorted({name: digest for part in parts for name, digest in part.files.items()}.items()))
-

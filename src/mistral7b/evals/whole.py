@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,8 @@ def prepare(settings: Settings) -> Plan:
             missing.append(NotRun(benchmark.name, str(error)))
     if settings.allow_code or not all(each.benchmark.runs_code for each in built):
         return Plan(tuple(built), tuple(missing))
-    why = NEEDS_ALLOW_CODE if built else missing[0].why
-    raise RequestError(f"{(built[0].benchmark.name if built else missing[0].benchmark)}, and nothing else, was asked for: {why}")
+    refused = NotRun(built[0].benchmark.name, NEEDS_ALLOW_CODE) if built else missing[0]
+    raise RequestError(f"nothing of {' '.join(settings.names)} can be run: {refused.benchmark}: {refused.why}")
 
 
 def run_all(
