@@ -58,10 +58,10 @@ class Programs:
 
     def __call__(self, doc: Doc, texts: Sequence[str]) -> float:
         """Raises what evals.sandbox raises where this machine cannot contain a program."""
-        from mistral7b.evals import code
+        from mistral7b.evals.code import score_humaneval, score_mbpp
         from mistral7b.evals.sandbox.sandbox import Sandbox
 
         if self._sandbox is None:
             self._sandbox = Sandbox()
-        score = {"humaneval": code.score_humaneval, "mbpp": code.score_mbpp}[self.name]
+        score = {"humaneval": score_humaneval, "mbpp": score_mbpp}[self.name]
         return float(score(doc, texts, self._sandbox).pass_at(1))

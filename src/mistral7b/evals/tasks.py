@@ -34,10 +34,13 @@ class Built:
     files: Mapping[str, str]
 
 
+Data = Mapping[str, "Rows | Dataset"]
+
+
 class GivenTask(ConfigurableTask):  # type: ignore[misc]
     """lm-eval's task on rows that are at hand."""
 
-    def __init__(self, splits: Mapping[str, Dataset], config: dict[str, Any]) -> None:
+    def __init__(self, splits: Data, config: dict[str, Any]) -> None:
         self.given = splits
         super().__init__(config=config)
 
@@ -111,25 +114,28 @@ def _build(benchmark: Benchmark, member: str, data: Path | None, shots: int | No
     return Built(benchmark, task, files)
 
 
-class _Rows(list[Row]):
-    """What lm-eval's own changes to rows ask of a data set."""
+class Rows(list[Row]):
+    """The rows of a split, with what lm-eval asks of a data set."""
 
-    def map(self, change: Callable[[Row], Row]) -> list[Row]:
-        return [{**row, **change(row)} for row in self]
+    @property
+    def features(self) -> Row:
+        return self[0]
+
+    def map(self, change: Callable[[Row], Row]) -> Rows:
+        return Rows({**row, **change(row)} for row in self)
 
 
-def _splits(
-    family: Family, config: dict[str, Any], title: str, data: Path | None, name: str
-) -> tuple[dict[str, Dataset], dict[str, str]]:
+def _splits(family: Family, config: dict[str, Any], title: str, data: Path | None, name: str) -> tuple[Data, dict[str, str]]:
     """The splits that there are, changed as lm-eval's configuration says, and the sha256 of their files. Takes that change out
     of `config`: lm-eval would make it anew each time it looks at the rows."""
-    change = config.pop("process_docs", None)
+    found: Data
     if data is None:
         found, files = load_hub(title, config, family.hub)
-        return {split: change(rows) if change else rows for split, rows in found.items()}, files
-    folder = Folder(data)
-    read = {split: _Rows(rows) for split, rows in family.read(folder, name).items()}
-    return {split: Dataset.from_list(change(rows) if change else rows) for split, rows in read.items()}, folder.hashes
+    else:
+        folder = Folder(data)
+        found, files = {split: Rows(rows) for split, rows in family.read(folder, name).items()}, folder.hashes
+    change = config.pop("process_docs", None)
+    return {split: change(rows) for split, rows in found.items()} if change else found, files
 
 
 def _shots(benchmark: Benchmark, family: Family, asked: int | None, there: int) -> int:

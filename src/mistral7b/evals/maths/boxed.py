@@ -8,16 +8,14 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 _JOINED = re.compile(r"[\s$,.;]*(?:\\text\{\s*)?(?:and|or)?(?:\s*\})?[\s$,]*", re.IGNORECASE)
 
 
-def last_boxed(text: str) -> str | None:
-    """What stands in the last box. Boxes with nothing but a comma, "and" or "or" between them are one answer:
-    `$\\boxed{1}$ and $\\boxed{-2}$` gives "1, -2". A box that is never closed is none. `\\boxed 5` boxes one token."""
+def last_boxes(text: str) -> list[str]:
+    """What stands in the last box, and in those before it with nothing but a comma, "and" or "or" in between:
+    `$\\boxed{1}$ and $\\boxed{-2}$` gives ["1", "-2"]. A box that is never closed is none. `\\boxed 5` boxes one token."""
     found = boxes(text)
-    if not found:
-        return None
     first = len(found) - 1
-    while first and _joined(text[found[first - 1][1] : found[first][0]]):
+    while first > 0 and _joined(text[found[first - 1][1] : found[first][0]]):
         first -= 1
-    return ", ".join(inside for _, _, inside in found[first:])
+    return [inside for _, _, inside in found[max(first, 0) :]]
 
 
 def boxes(text: str) -> list[tuple[int, int, str]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from mistral7b.evals.maths.boxed import last_boxed
+from mistral7b.evals.maths.boxed import last_boxes
+from mistral7b.evals.maths.equivalent import equivalent
 
-_NEXT_PROBLEM = re.compile(r"\n\s*(?:Q|Question|Problem)\s*\d*\s*[:.]")
+_NEXT_PROBLEM = re.compile(r"\n\s*(?:Q|Question|Problem):")
 _HOPED = re.compile(r"final answer is\s*:?(?P<answer>(?:(?!final answer is).)*?)\.?\s*I hope it is correct", re.DOTALL | re.IGNORECASE)
 _SAID = re.compile(r"\banswer\b\s*(?:\*\*)?\s*(?:is|:|=|should be|would be)\s*(?:\*\*)?\s*:?", re.IGNORECASE)
 _MATHS = re.compile(
@@ -26,8 +27,8 @@ def extract(text: str) -> str | None:
     hoped = list(_HOPED.finditer(text))
     if hoped:
         answer = hoped[-1]["answer"]
-        return _or_none(last_boxed(answer) or _whole_formula(answer) or answer)
-    boxed = last_boxed(text)
+        return _or_none(_boxed(answer) or _whole_formula(answer) or answer)
+    boxed = _boxed(text)
     if boxed is not None:
         return _or_none(boxed)
     said = list(_SAID.finditer(text))
@@ -35,6 +36,15 @@ def extract(text: str) -> str | None:
         return _said(text[said[-1].end() :])
     formulas = _formulas(text)
     return _or_none(formulas[-1].rpartition("=")[2]) if formulas else None
+
+
+def _boxed(text: str) -> str | None:
+    """The last box, or the last several with only a comma, "and" or "or" between them; of equal ones the first."""
+    answers: list[str] = []
+    for box in last_boxes(text):
+        if not any(equivalent(box, answer) for answer in answers):
+            answers.append(box)
+    return ", ".join(answers) if answers else None
 
 
 def _said(rest: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from mistral7b.evals.maths.boxed import last_boxed
+from mistral7b.evals.maths.boxed import last_boxes
 
 _NUMBER = re.compile(
     r"""(?P<sign>(?<![\w)}\]])[-−–])?\s?\\?[$€£]?\s?(?P<sign2>-)?
@@ -16,7 +16,7 @@ _NUMBER = re.compile(
 )
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 _MARKER = re.compile(r"####|\banswer\s*(?:\*\*)?\s*(?:is|:|=|should be|would be|comes to)", re.IGNORECASE)
-_NEXT_QUESTION = re.compile(r"\n\s*(?:Q|Question|Problem)\s*\d*\s*[:.]")
+_NEXT_QUESTION = re.compile(r"\n\s*(?:Q|Question|Problem):")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _WORDS = (
@@ -41,9 +41,9 @@ def extract(text: str) -> str | None:
         found = _after(text[mark.end() :])
         if found is not None:
             return found
-    boxed = last_boxed(text)
-    if boxed is not None:
-        return _last(boxed)
+    boxed = last_boxes(text)
+    if boxed:
+        return _last(boxed[-1])
     return None if marks else _last(text)
 
 

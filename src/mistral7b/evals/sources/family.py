@@ -54,6 +54,6 @@ class Family:
     def split_names(splits: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, str]:
         """The split that is asked, by lm-eval's rule, and the one that shots come from: that for shots, the training or the
         validation split, whichever is there first, or that asked, less the item asked."""
-        asked: str = config.get("test_split") or config["validation_split"]
-        wished = [config.get(key) for key in ("fewshot_split", "training_split", "validation_split")]
+        asked = str(config.get("test_split") or config["validation_split"])
+        wished: list[Any] = [config.get(key) for key in ("fewshot_split", "training_split", "validation_split")]
         return asked, next((name for name in wished if name in splits), asked)

@@ -28,7 +28,7 @@ class Folder:
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()
 
-    def bytes(self, name: str) -> bytes:
+    def raw(self, name: str) -> bytes:
         """Raises DataError for a file that is missing or cannot be read."""
         path = self.path / name
         try:
@@ -42,7 +42,7 @@ class Folder:
 
     def text(self, name: str, unpack: Callable[[bytes], bytes] | None = None) -> str:
         """UTF-8, line ends as they are."""
-        path, raw = self.path / name, self.bytes(name)
+        path, raw = self.path / name, self.raw(name)
         try:
             return (unpack(raw) if unpack is not None else raw).decode()
         except UnicodeDecodeError as error:
@@ -68,11 +68,16 @@ class Folder:
         numbered = ((number, line) for number, line in enumerate(self.lines(name, unpack), 1) if line.strip())
         return list(self._made(name, ((number, line, json.loads) for number, line in numbered), make))
 
-    def csv(self, name: str, make: Callable[[Sequence[str]], Row], delimiter: str = ",") -> list[Row]:
-        """A row for each record of a table, quoted as spreadsheets do, or not at all where fields are split by tabs."""
-        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-        reader = csv.reader(io.StringIO(self.text(name), newline=""), delimiter=delimiter, quoting=quoting)
+    def csv(self, name: str, make: Callable[[Sequence[str]], Row]) -> list[Row]:
+        """A row for each record of a table whose fields are quoted as spreadsheets do."""
+        reader = csv.reader(io.StringIO(self.text(name), newline=""))
         return list(self._made(name, ((reader.line_num, record, _same) for record in reader), make))
+
+    def tsv(self, name: str, make: Callable[[Sequence[str]], Row]) -> list[Row]:
+        """A row for each line, its fields split by tabs; nothing is quoted."""
+        return list(
+            self._made(name, ((number, line.split("\t"), _same) for number, line in enumerate(self.lines(name), 1)), make)
+        )
 
     def rows(self, name: str, held: Sequence[Any], make: Callable[[Any], Row]) -> list[Row]:
         """A row for each of `held`, found in the file: an error names its place in the list, from 1."""

@@ -15,7 +15,7 @@ _FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 def read(folder: Folder, _: str) -> Splits:
     found = {split: f"openbookqa/Main/{name}" for split, name in _FILES.items()}
     there = {split: name for split, name in found.items() if split == "test" or folder.has(name)}
-    return {split: [row for row in folder.csv(name, _row, delimiter="\t") if row] for split, name in there.items()}
+    return {split: [row for row in folder.tsv(name, _row) if row] for split, name in there.items()}
 
 
 def _row(record: Sequence[str]) -> Row:

@@ -78,9 +78,8 @@ def agreement(references: Sequence[str]) -> float:
     """Mean over the references of each one's best F1 against another; 1 for a single one."""
     if len(references) == 1:
         return 1.0
-    return sum(max(_overlap(one, other) for other in _others(references, at)) for at, one in enumerate(references)) / len(
-        references
-    )
+    best = [max(_overlap(one, other) for other in _others(references, at)) for at, one in enumerate(references)]
+    return sum(best) / len(best)
 
 
 def f1(answer: str, references: Sequence[str]) -> float:
