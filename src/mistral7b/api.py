@@ -157,9 +157,7 @@ class LLM:
         outside the vocabulary; then nothing has run.
         """
         several = as_prompts(prompts)
-        each = list(params) if isinstance(params, list | tuple) else [_one(params)] * len(several)
-        if len(each) != len(several):
-            raise RequestError(f"{len(several)} prompts but {len(each)} SamplingParams; give one for all or one for each")
+        each = _each(params, len(several), "prompts")
         groups = [self._completions(prompt, one, adapter) for prompt, one in zip(several, each, strict=True)]
         self._run(groups)
         return [gather(group) for group in groups]
@@ -173,13 +171,13 @@ class LLM:
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
-        params: SamplingParams | None = None,
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         safe_prompt: bool = False,
         adapter: str | None = None,
     ) -> list[RequestOutput]:
-        """Answer one conversation or many, of OpenAI-shaped messages; one output each.
+        """Answer one conversation or many, of OpenAI-shaped messages; one output each. `params` is one for all, or one each.
 
         Tool calls stand in `.outputs[0].tool_calls` and not in its text. `safe_prompt` puts the paper's guardrail before
         the system prompt. What normalisation changed is in `notes`. Raises ChatError for what no template can hold.
@@ -188,7 +186,9 @@ class LLM:
             raise ChatError(f"messages must be a list of messages, not a {type(messages).__name__}")
         single = len(messages) == 0 or isinstance(messages[0], Mapping)
         conversations: Sequence[Any] = [messages] if single else messages
-        groups = [self._replies(turns, _one(params), tools, safe_prompt, adapter) for turns in conversations]
+        each = _each(params, len(conversations), "conversations")
+        pairs = zip(conversations, each, strict=True)
+        groups = [self._replies(turns, one, tools, safe_prompt, adapter) for turns, one in pairs]
         self._run(groups)
         return [self._with_calls(gather(group)) for group in groups]
 
@@ -363,6 +363,13 @@ def _one(params: Any) -> SamplingParams:
     if params is not None and not isinstance(params, SamplingParams):
         raise RequestError(f"params must be SamplingParams, not a {type(params).__name__}")
     return params or SamplingParams()
+
+
+def _each(params: Any, count: int, what: str) -> list[SamplingParams]:
+    each = [_one(one) for one in params] if isinstance(params, list | tuple) else [_one(params)] * count
+    if len(each) != count:
+        raise RequestError(f"{count} {what} but {len(each)} SamplingParams; give one for all or one for each")
+    return each
 
 
 def _single(params: Any) -> SamplingParams:

@@ -51,5 +51,9 @@ class DataError(Mistral7BError):
     """Documents or token shards that are missing, damaged, or not those they are taken for."""
 
 
+class EndpointError(Mistral7BError):
+    """A model or a judge behind a URL that cannot be reached, refuses, or answers otherwise than the OpenAI API does."""
+
+
 class RanksError(Mistral7BError):
     """The processes of one run do not find one another, or have lost one; the line names it where that is known."""

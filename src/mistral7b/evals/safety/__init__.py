@@ -1,0 +1,1 @@
+"""The paper's section 5, measured: refusals with and without the guardrail, and self-reflection (refusals, reflection)."""

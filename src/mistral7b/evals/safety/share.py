@@ -1,0 +1,40 @@
+"""A share of some items, and how far it may be off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+_Z = 1.959963984540054  # of the normal distribution: 95 % lie within
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `total`."""
+
+    count: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        """From 0 to 1; None of nothing."""
+        return self.count / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson's 95 % interval: at 0 and 1 it has a width too."""
+        if not self.total:
+            return None
+        share, z2 = self.count / self.total, _Z * _Z / self.total
+        middle = (share + z2 / 2) / (1 + z2)
+        half = _Z * sqrt(share * (1 - share) / self.total + z2 / (4 * self.total)) / (1 + z2)
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def __str__(self) -> str:
+        if (interval := self.interval) is None:
+            return "none to count"
+        return f"{self.count / self.total:.1%} ({self.count} of {self.total}; 95 %: {interval[0]:.1%} to {interval[1]:.1%})"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"share": self.value, "count": self.count, "of": self.total, "interval": self.interval and list(self.interval)}
