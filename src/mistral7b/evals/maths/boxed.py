@@ -10,7 +10,8 @@ _JOINED = re.compile(r"[\s$,.;]*(?:\\text\{\s*)?(?:and|or)?(?:\s*\})?[\s$,]*", r
 
 def last_boxes(text: str) -> list[str]:
     """What stands in the last box, and in those before it with nothing but a comma, "and" or "or" in between:
-    `$\\boxed{1}$ and $\\boxed{-2}$` gives ["1", "-2"]. A box that is never closed is none. `\\boxed 5` boxes one token."""
+    `$\\boxed{1}$ and $\\boxed{-2}$` gives ["1", "-2"]. `\\boxed 5` boxes one token. None where the last box is never closed, for the text was cut off.
+    """
     found = boxes(text)
     first = len(found) - 1
     while first > 0 and _joined(text[found[first - 1][1] : found[first][0]]):
@@ -19,7 +20,7 @@ def last_boxes(text: str) -> list[str]:
 
 
 def boxes(text: str) -> list[tuple[int, int, str]]:
-    """(begin, end, inside) of every box that stands in no other, in order."""
+    """(begin, end, inside) of every box that stands in no other, in order; those before one that is never closed do not count."""
     found: list[tuple[int, int, str]] = []
     for mark in _BOX.finditer(text):
         if found and mark.start() < found[-1][1]:
@@ -27,7 +28,9 @@ def boxes(text: str) -> list[tuple[int, int, str]]:
         end = closing(text, mark.end())
         if end is not None:
             found.append((mark.start(), end + 1, text[mark.end() + 1 : end]))
-        elif text[mark.end() : mark.end() + 1] != "{" and (token := re.match(r"\\[a-zA-Z]+|-?[\w.]+", text[mark.end() :])):
+        elif text[mark.end() : mark.end() + 1] == "{":
+            found.clear()
+        elif token := re.match(r"\\[a-zA-Z]+|-?[\w.]+", text[mark.end() :]):
             found.append((mark.start(), mark.end() + token.end(), token.group()))
     return found
 

@@ -19,10 +19,10 @@ _MARKER = re.compile(r"####|\banswer\s*(?:\*\*)?\s*(?:is|:|=|should be|would be|
 _NEXT_QUESTION = re.compile(r"\n\s*(?:Q|Question|Problem):")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
-_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty"
-).split()
+_WORDS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+]  # fmt: skip
 _WORD = re.compile(rf"\b({'|'.join(_WORDS)})\b", re.IGNORECASE)
 
 

@@ -53,6 +53,8 @@ def clean(answer: str) -> str:
     for pattern, put in _RULES:
         text = pattern.sub(put, text)
     text = re.sub(r"\s+", " ", text).strip()
+    if text.endswith("}") and text.count("}") > text.count("{"):
+        text = text[:-1]
     while text and (text[-1] in ".,;:" or text[-1] in "*`") and not text.endswith("a.m.") and not text.endswith("p.m."):
         text = text[:-1].rstrip()
     return _unwrapped(text.strip("*` "))

@@ -12,7 +12,19 @@ from mistral7b.evals.maths.units import without_unit
 
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)")
 _BASE = re.compile(r"([-+]?)\s*([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\s*_\s*(?:\{\s*)?(?:\\text\{\s*)?(\d+|[a-z]+)(?:\s*\})*")
-_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}
+_BASES = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "twelve": 12,
+    "sixteen": 16,
+}
 _MATRIX = re.compile(r"[(\[]?\s*\\begin\{([pbBvV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\}\s*[)\]]?")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _PAIR = re.compile(r"\\\{|[(\[]")
@@ -208,7 +220,7 @@ def _based(text: str) -> Answer | None:
         return None
     sign, digits, written = found.groups()
     base = int(written) if written.isdigit() else _BASES.get(written, 0)
-    if not digits[0].isdigit() and not (len(digits) > 1 and digits.isupper()) or not 2 <= base <= 36:
+    if (not digits[0].isdigit() and not (len(digits) > 1 and digits.isupper())) or not 2 <= base <= 36:
         return None
     if any(int(digit, 36) >= base for digit in digits.replace(".", "")):
         return None

@@ -1,4 +1,4 @@
-"""Mathematical expressions, from LaTeX or plain text to a tree: sums, products, powers, roots, functions. Nothing is evaluated."""
+"""Mathematical expressions, from LaTeX or plain text to a tree: sums, products, powers, roots, functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOKEN = re.compile(
 )
 
 
-class Unreadable(Exception):  # noqa: N818 -- not an error: the text is then taken for words
+class Unreadable(Exception):
     """What stands there is no expression."""
 
 
@@ -115,9 +115,7 @@ class _Parser:
         token = self.now
         if re.match(r"\.?\d", token):
             return not re.match(r"\.?\d", self.tokens[self.at - 1])
-        return bool(re.match(r"[a-zA-Z({]", token)) or token in _ROUNDING or (
-            token.startswith("\\") and token[1:].isalpha() and token not in (r"\rfloor", r"\rceil", r"\deg", r"\le", r"\ge", r"\pm")
-        )  # fmt: skip
+        return re.match(r"[a-zA-Z({]|\\[a-zA-Z]", token) is not None and token not in (r"\rfloor", r"\rceil", r"\deg")
 
     def signed(self) -> Expression:
         negative = 0
@@ -176,7 +174,13 @@ class _Parser:
         name = self.take().removeprefix("\\")
         if name in FUNCTIONS:
             return self.function(name)
-        special = {"frac": self.fraction, "sqrt": self.root, "binom": self.binomial, "dbinom": self.binomial, "overline": self.overlined}
+        special = {
+            "frac": self.fraction,
+            "sqrt": self.root,
+            "binom": self.binomial,
+            "dbinom": self.binomial,
+            "overline": self.overlined,
+        }
         if name in special:
             return special[name]()
         if not name.isalpha() or name in ("text", "begin", "end", "dots", "deg", "in", "cup", "cap"):
@@ -196,7 +200,9 @@ class _Parser:
         value = Fraction(text.rstrip("."))
         if text.isdigit():
             rest = " ".join(self.tokens[self.at : self.at + 8])
-            mixed = re.match(r"\\?frac (?:\{ (\d+) \}|(\d)(?!\d)) (?:\{ (\d+) \}|(\d)(?!\d))|\\?frac (\d)(\d)(?!\d)|(\d+) / (\d+)(?!\d)", rest)
+            mixed = re.match(
+                r"\\?frac (?:\{ (\d+) \}|(\d)(?!\d)) (?:\{ (\d+) \}|(\d)(?!\d))|\\?frac (\d)(\d)(?!\d)|(\d+) / (\d+)(?!\d)", rest
+            )
             if mixed is not None:
                 over, under = (int(digits) for digits in mixed.groups() if digits is not None)
                 if 0 < over < under:

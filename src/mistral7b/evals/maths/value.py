@@ -19,7 +19,7 @@ _LARGEST_EXPONENT = 10**7
 _LARGEST_ARGUMENT = 10**9  # of a function
 
 
-class Undefined(Exception):  # noqa: N818 -- not an error: a point where there is nothing to compare
+class Undefined(Exception):
     """No value, or one too large to compute."""
 
 
