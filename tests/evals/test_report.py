@@ -14,12 +14,12 @@ from mistral7b.evals.report import cells, markdown, notes
 from mistral7b.evals.results import Estimate, Measured, NotRun, Results
 
 
-def measured(name: str, right: int, *, n: int = 100, of: int = 100, shots: int | None = None) -> Measured:
+def measured(name: str, right: int, *, n: int = 100, of: int = 100, shots: int | None = None, cut: int = 0) -> Measured:
     usual = BY_NAME[name]
     metric, score = f"{usual.metric},none", Estimate(right / n, n, wilson(right, n))
     members = {f"{name}_{part}": Estimate((right - 1) / n, n // len(usual.members), None) for part in usual.members}
     shots = usual.shots if shots is None else shots
-    return Measured(name, shots, metric, n, of, {metric: score}, members, {"file.jsonl": "0" * 64}, 1.0, ())
+    return Measured(name, shots, metric, n, of, {metric: score}, members, {"file.jsonl": "0" * 64}, 1.0, cut, ())
 
 
 def results(*found: Measured | NotRun) -> Results:
@@ -54,6 +54,7 @@ def test_what_was_not_run_is_nowhere_a_figure_of_ours() -> None:
     [
         (measured("piqa", 1, of=200), "only the first items of each task were asked"),
         (measured("mmlu", 50, shots=2), "MMLU was asked with 2 examples, not the paper's 5"),
+        (measured("mmlu", 50, cut=3), "MMLU: 3 prompts were longer than the context, and lost their beginning"),
         (measured("mmlu", 50), "MMLU is scored over all its items; the mean of its 57 parts is 49.0"),
     ],
 )

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from lm_eval.evaluator import evaluate as theirs
 
+from mistral7b.evals.benchmarks import Benchmark
 from mistral7b.evals.measure import of_record
 from mistral7b.evals.results import Estimate, Item
 from mistral7b.evals.run import NEEDS_ALLOW_CODE, evaluate
-from tests.evals.quiz import Hashed, quizzes
+from mistral7b.evals.tasks import Built
+from tests.evals.quiz import Hashed, choices, quizzes, writing
 
 
 def test_figures_and_items_are_those_of_lm_evals_evaluator() -> None:
@@ -113,3 +115,28 @@ def test_chats_put_each_example_in_a_turn() -> None:
 
     (prompt,) = evaluate(Chatting(), quizzes()[:2], limit=1, chat=True, keep_prompts=True).measured[0].items[0].prompt or ()
     assert [turn.split(":")[0] for turn in prompt.split("|")] == ["user", "assistant"] * 2 + ["user"]
+
+
+@pytest.mark.parametrize(
+    ("task", "longest", "cut"),
+    [
+        # BOS and the 17 bytes of "writing: 0 and 0?", 18 from item 10 on, before 8 tokens of answer
+        (writing("writing", 12), 18 + 8, [False] * 10 + [True] * 2),
+        (writing("writing", 12), 19 + 8, [False] * 12),
+        # BOS, the 14 bytes of "sums: 0 and 0?" and 5 of " none", whose last one is not read
+        (choices("sums", 2), 19, [False] * 2),
+        (choices("sums", 2), 18, [True] * 2),
+    ],
+)
+def test_prompts_longer_than_the_context_are_counted(task: Any, longest: int, cut: list[bool]) -> None:
+    class Short(Hashed):
+        max_length, max_gen_toks = longest, 256
+
+        def tok_encode(self, string: str) -> list[int]:
+            return [1, *string.encode()]
+
+    task.set_config("num_fewshot", 0)
+    benchmark = Benchmark(task.task_name, "", "Code", 0, "acc" if task.OUTPUT_TYPE == "multiple_choice" else "share", "")
+    (found,) = evaluate(Short(), [Built(benchmark, task, {})]).measured
+    assert [item.cut for item in found.items] == cut
+    assert found.cut == sum(cut)

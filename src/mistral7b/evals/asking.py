@@ -40,7 +40,7 @@ def ask(lm: LM, task: Task, progress: Callable[[int, int], None]) -> None:
             request.resps.append(answer)
 
 
-def score(task: Task, *, limit: int | None, keep_prompts: bool) -> list[Item]:
+def score(lm: LM, task: Task, *, limit: int | None, keep_prompts: bool) -> list[Item]:
     """The answered items in their order, each with the value of every metric, for every filter."""
     task.apply_filters()
     by_item: dict[int, list[Instance]] = defaultdict(list)
@@ -53,11 +53,13 @@ def score(task: Task, *, limit: int | None, keep_prompts: bool) -> list[Item]:
         for name in requests[0].filtered_resps:
             found = task.process_results(doc, [request.filtered_resps[name] for request in requests])
             scores |= {f"{metric},{name}": plain(value) for metric, value in found.items()}
-        items.append(_item(task, doc_id, doc, requests, scores, keep_prompts))
+        items.append(_item(lm, task, doc_id, doc, requests, scores, keep_prompts))
     return items
 
 
-def _item(task: Task, doc_id: int, doc: Any, requests: list[Instance], scores: dict[str, Any], keep_prompts: bool) -> Item:
+def _item(
+    lm: LM, task: Task, doc_id: int, doc: Any, requests: list[Instance], scores: dict[str, Any], keep_prompts: bool
+) -> Item:
     prompts = list(dict.fromkeys(str(request.args[0]) for request in requests))
     digest = hashlib.sha256("\0".join(prompts).encode(errors="surrogatepass")).hexdigest()
     written = task.OUTPUT_TYPE == "generate_until"
@@ -66,11 +68,27 @@ def _item(task: Task, doc_id: int, doc: Any, requests: list[Instance], scores: d
         doc_id=doc_id,
         prompt_sha256=digest,
         prompt=prompts if keep_prompts else None,
+        cut=_is_cut(lm, requests),
         outputs=[plain(request.resps) if written else _choice(request) for request in requests],
         answers={name: plain(answer) for name, answer in requests[0].filtered_resps.items()} if written else {},
         target=plain(task.doc_to_target(doc)),
         scores=scores,
     )
+
+
+def _is_cut(lm: LM, requests: list[Instance]) -> bool:
+    """Whether the longest request of an item is longer than the model reads. A token has a byte at least: most texts need no
+    counting."""
+    request = max(requests, key=lambda each: len("".join(map(str, each.args))))
+    longest = getattr(lm, "max_length", None)
+    if longest is None or request.request_type == "loglikelihood_rolling":
+        return False
+    text = request.args[0]
+    if request.request_type == "generate_until":
+        longest -= request.args[1].get("max_gen_toks", lm.max_gen_toks)
+    else:
+        text, longest = text + request.args[1], longest + 1  # the last token is predicted, not read
+    return len(text.encode(errors="surrogatepass")) >= longest and bool(len(lm.tok_encode(text)) > longest)
 
 
 def _choice(request: Instance) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def draw(results: Results, picture: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 9), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1)
     _draw_areas(above, results)
     _draw_benchmarks(below, results)
@@ -62,7 +62,7 @@ def draw(results: Results, picture: Path) -> None:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     with written(picture) as file:
-        canvas.print_png(file)
+        figure.savefig(file, format="png")
 
 
 def _draw_areas(axes: Any, results: Results) -> None:

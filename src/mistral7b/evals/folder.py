@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mistral7b.checkpoint.aside import written
+from mistral7b.checkpoint.aside import PARTIAL, written
 from mistral7b.errors import DataError
 from mistral7b.evals.results import Item, Measured, Results
 
@@ -39,6 +39,12 @@ def keep(path: Path, results: Results, newest: Measured | None = None) -> None:
             file.writelines(item.to_line().encode(errors="surrogatepass") for item in newest.items)
     with written(path / RESULTS) as file:
         file.write((json.dumps(results.to_json(), ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def sweep(path: Path) -> None:
+    """Takes away what a run that was killed had not finished writing."""
+    for left in (*path.glob(f".*{PARTIAL}"), *(path / ITEMS).glob(f".*{PARTIAL}")):
+        left.unlink(missing_ok=True)
 
 
 def _same(path: Path, part: str, found: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from lm_eval.api.metrics import mean
@@ -20,7 +21,7 @@ Aggregate = Callable[[Sequence[Any]], float]
 class Progress(Protocol):
     """Told how many items are done, of how many, and what is being run."""
 
-    def __call__(self, done: int, total: int, label: str = "") -> None: ...
+    def __call__(self, done: int, total: int, /, label: str = "") -> None: ...
 
 
 def measure(
@@ -38,11 +39,11 @@ def measure(
     items: list[Item] = []
     total, started = count(parts, limit), time.perf_counter()
     for part in parts:
-        before, own, name = len(items), count([part], limit), part.task.task_name
-        progress(before, total, name)
+        told = partial(_tell, progress, part.task.task_name, len(items), count([part], limit), total)
+        told(0, 1)
         prepare(lm, part.task, limit=limit, seed=seed, chat=chat)
-        ask(lm, part.task, lambda done, of, before=before, own=own, name=name: progress(before + own * done // of, total, name))
-        items += score(part.task, limit=limit, keep_prompts=keep_prompts)
+        ask(lm, part.task, told)
+        items += score(lm, part.task, limit=limit, keep_prompts=keep_prompts)
     progress(len(items), total, benchmark.name)
     aggregates = parts[-1].task.aggregation()
     estimates = estimate(items, aggregates, seed)
@@ -61,9 +62,15 @@ def measure(
         estimates=estimates,
         members=members,
         files=files_of(parts),
+        cut=sum(item.cut for item in items),
         seconds=round(time.perf_counter() - started, 3),
         items=tuple(items),
     )
+
+
+def _tell(progress: Progress, name: str, before: int, size: int, total: int, done: int, of: int) -> None:
+    """`done` of `of` requests are so many of the `size` items of a task that comes after `before` others."""
+    progress(before + size * done // of, total, name)
 
 
 def estimate(items: Sequence[Item], aggregates: dict[str, Aggregate], seed: int) -> dict[str, Estimate]:
@@ -81,7 +88,9 @@ def estimate(items: Sequence[Item], aggregates: dict[str, Aggregate], seed: int)
 
 def of_record(metric: str, found: dict[str, Estimate]) -> str:
     """The "metric,filter" that `metric` names, with or without its filter."""
-    return next(name for name in found if metric in (name, name.split(",")[0]))
+    names = [name for name in found if metric in (name, name.split(",")[0])]
+    assert names, f"no {metric} among {list(found)}"
+    return names[0]
 
 
 def count(parts: Sequence[Built], limit: int | None) -> int:

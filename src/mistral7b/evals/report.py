@@ -35,6 +35,8 @@ def notes(results: Results) -> list[str]:
         usual = BY_NAME.get(each.benchmark)
         if usual is not None and each.shots != usual.shots:
             lines.append(f"{usual.title} was asked with {each.shots} examples, not the paper's {usual.shots}")
+        if each.cut:
+            lines.append(f"{_title(each.benchmark)}: {each.cut:,} prompts were longer than the context, and lost their beginning")
         if each.members:
             mean = f"the mean of its {len(each.members)} parts is {percent(each.mean_of_members)}"
             lines.append(f"{_title(each.benchmark)} is scored over all its items; {mean}")

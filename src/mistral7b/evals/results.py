@@ -16,13 +16,15 @@ class Item:
     the texts written; `answers` what lm-eval's filters made of texts; `scores` a value for each "metric,filter".
 
     `prompt_sha256` is of the UTF-8 prompt; where every choice has a prompt of its own (WinoGrande), of all of them with a NUL
-    between. `prompt` holds them if they were asked for.
+    between. `prompt` holds them if they were asked for. One that is `cut` was longer than the model's context: it lost its
+    beginning, as in lm-eval's hf backend.
     """
 
     task: str
     doc_id: int
     prompt_sha256: str
     prompt: list[str] | None
+    cut: bool
     outputs: list[Any]
     answers: dict[str, Any]
     target: Any
@@ -51,12 +53,16 @@ class Estimate:
         return cls(held["value"], held["n"], None if interval is None else Interval(**interval))
 
 
+_PLAIN = ("benchmark", "shots", "metric", "n", "of", "cut", "files", "seconds")  # fields that are written as they are
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One benchmark that was run: `shots` examples in front of each item, `n` of its `of` items; `estimates` by
     "metric,filter", of which `metric` is the one of record. A benchmark of several `members` (the 57 subjects of MMLU) is
     scored over all their items together; `members` has each one's own value and count. `seconds` is what this process took:
-    answers found in a folder cost none. `files` are the sha256 of the data read."""
+    answers found in a folder cost none. `cut` items were longer than the model's context. `files` are the sha256 of the data
+    that was read."""
 
     benchmark: str
     shots: int
@@ -67,6 +73,7 @@ class Measured:
     members: dict[str, Estimate]
     files: dict[str, str]
     seconds: float
+    cut: int
     items: tuple[Item, ...] = field(repr=False)
 
     @property
@@ -80,16 +87,17 @@ class Measured:
 
     def to_json(self) -> dict[str, Any]:
         """Without the items, which have lines of their own."""
-        kept = {name: getattr(self, name) for name in ("benchmark", "shots", "metric", "n", "of", "files", "seconds")}
+        kept = {name: getattr(self, name) for name in _PLAIN}
         estimates = {name: asdict(estimate) for name, estimate in self.estimates.items()}
         members = {name: asdict(member) for name, member in self.members.items()}
         return {**kept, "score": asdict(self.score), "estimates": estimates, "members": members}
 
     @classmethod
     def from_json(cls, held: Mapping[str, Any], items: tuple[Item, ...]) -> Measured:
-        both = {name: {key: Estimate.from_json(each) for key, each in held[name].items()} for name in ("estimates", "members")}
-        kept = {name: held[name] for name in ("benchmark", "shots", "metric", "n", "of", "files", "seconds")}
-        return cls(**kept, **both, items=items)
+        kept: dict[str, Any] = {name: held[name] for name in _PLAIN}
+        for name in ("estimates", "members"):
+            kept[name] = {key: Estimate.from_json(each) for key, each in held[name].items()}
+        return cls(**kept, items=items)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ def evaluate(
 
     finished = _resumed(out, facts, asked, groups) if out is not None else {}
     if out is not None:
+        folder.sweep(out)
         folder.keep(out, so_far())
     for name, parts in groups.items():
         if name not in finished:
