@@ -57,3 +57,7 @@ class EndpointError(Mistral7BError):
 
 class RanksError(Mistral7BError):
     """The processes of one run do not find one another, or have lost one; the line names it where that is known."""
+
+
+class SandboxError(Mistral7BError):
+    """A generated program that this machine cannot run contained."""

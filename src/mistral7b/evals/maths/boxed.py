@@ -10,7 +10,8 @@ _JOINED = re.compile(r"[\s$,.;]*(?:\\text\{\s*)?(?:and|or)?(?:\s*\})?[\s$,]*", r
 
 def last_boxes(text: str) -> list[str]:
     """What stands in the last box, and in those before it with nothing but a comma, "and" or "or" in between:
-    `$\\boxed{1}$ and $\\boxed{-2}$` gives ["1", "-2"]. `\\boxed 5` boxes one token. None where the last box is never closed, for the text was cut off.
+    `$\\boxed{1}$ and $\\boxed{-2}$` gives ["1", "-2"], `\\boxed 5` gives ["5"]. Nothing where the last box is never closed,
+    for that text was cut off.
     """
     found = boxes(text)
     first = len(found) - 1
