@@ -15,7 +15,7 @@ from tests.evals.made import continuation, rolling, text
 CLOSE = 2e-4  # nats; both sum fp32 log-probabilities
 SHORT = [
     ("Once upon a time", " there was a cat"), ("Once upon a time ", "there was"), ("Once upon a time\n\n", " A"),
-    ("", "Hello there"), ("é ü\n", " ß"), ("Tom has a red ball.", " It"), ("Tom has a red ball.", " It is big."), ("1 + 1 =", " 2"),
+    ("", "Hello there"), ("é ü\n", " ß"), ("Tom has a red ball.", " It"), ("Tom has a red ball.", " It is big."),
 ]  # fmt: skip
 STORY = "Once upon a time there was a girl who liked to play. Her cat was black, and very old. The dog ran to the park. "
 

@@ -213,3 +213,41 @@ def test_a_token_without_a_page_is_our_mistake() -> None:
         pool.slots(TokenBatch.pack([Span([1], 0, ring.table)]))
     with pytest.raises(AssertionError, match="no page tables"):
         pool.slots(TokenBatch.pack([Span([1])]))
+
+
+@given(data=st.data())
+def test_a_fork_has_what_later_queries_see_and_a_page_of_its_own_to_write(data: st.DataObject) -> None:
+    window = data.draw(st.sampled_from([None, 1, 4, 7]))
+    page_tokens, end = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 30))
+    pool = PagePool(small(sliding_window=window), 60, page_tokens=page_tokens)
+    pool.k.zero_()
+    pool.v.zero_()
+    ring = PageRing(pool, ring_slots(window, 30, page_tokens, 60), window)
+    ring.extend(end)
+    for logical, page in enumerate(ring.table[: -(-end // page_tokens)]):
+        pool.k[:, page] = logical + 1
+    ring.retire(end)
+    fork = ring.fork(end)
+    seen = 0 if window is None else max(0, end - window + 1)
+    for logical in range(seen // page_tokens, -(-end // page_tokens)):
+        theirs, own = ring.page(logical), fork.page(logical)
+        assert theirs is not None
+        assert own is not None
+        begun = (logical + 1) * page_tokens > end
+        assert (own != theirs) == begun
+        assert torch.equal(pool.k[:, own], pool.k[:, theirs])
+    fork.extend(end + 3)
+    fork.retire(end + 3)
+    fork.release()
+    ring.release()
+    assert pool.n_free == pool.n_pages
+
+
+def test_a_fork_without_a_page_left_holds_nothing() -> None:
+    pool = PagePool(small(sliding_window=None), 2, page_tokens=4)
+    ring = PageRing(pool, 2, None)
+    ring.extend(6)
+    with pytest.raises(OutOfPages):
+        ring.fork(6)
+    ring.release()
+    assert pool.n_free == 2

@@ -25,7 +25,7 @@ class Node:
     the most pages it takes beside those it shares, `path` the sum of it and of its ancestors. `done` positions are computed.
     """
 
-    ids: Sequence[int]
+    ids: list[int]
     start: int
     end: int
     parent: Node | None = None
@@ -39,16 +39,16 @@ class Node:
     waiting: int = 0  # children that are not computed
 
 
-def grow(inputs: Sequence[Sequence[int]]) -> tuple[list[Node], list[Node]]:
+def grow(inputs: Sequence[list[int]]) -> tuple[list[Node], list[Node]]:
     """(the roots, in order; for each input the last node of its path).
 
     An input that others begin with ends inside the path of one of them: `[1, 2]` and `[1, 2, 3]` are one node, `[1, 2]` and
-    `[1, 3]` three. Inputs are sequences of one type that can be compared and cut, none empty.
+    `[1, 3]` three. None is empty.
     """
     roots: list[Node] = []
     leaves: list[Node | None] = [None] * len(inputs)
     path: list[Node] = []
-    ranked = sorted(range(len(inputs)), key=inputs.__getitem__)
+    ranked = sorted(range(len(inputs)), key=lambda which: inputs[which])
     for place, which in enumerate(ranked):
         ids = inputs[which]
         if place + 1 < len(ranked) and inputs[ranked[place + 1]][: len(ids)] == ids:

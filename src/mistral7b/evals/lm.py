@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import Any, Self
@@ -15,7 +15,7 @@ from lm_eval.utils import (  # type: ignore[import-untyped]
     make_disjoint_window,
     simple_parse_args_string,
 )
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from mistral7b.api import LLM
 from mistral7b.errors import RequestError, TokenizerError
@@ -29,7 +29,7 @@ _TOGETHER = 1024  # requests whose ids are held, and computed, together
 _MOST_WRITTEN = 256  # tokens of an answer if a task does not say, as in lm-eval's hf backend
 
 Progress = Callable[[int, int], None]
-Computed = Iterator[tuple[int, Any]]
+Computed = Generator[tuple[int, Any]]
 
 
 class EngineLM(TemplateLM):  # type: ignore[misc]

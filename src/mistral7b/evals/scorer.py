@@ -73,8 +73,7 @@ class Scorer:
         assert self.engine.idle, "the pages are wanted by requests"
         inputs, sums = self._inputs(pairs)
         roots, leaves = grow(inputs)
-        most = max(self.pool.n_pages // 2, self.engine.slots)
-        nodes = settle(roots, self.pool.page_tokens, self.engine.slots, most)
+        nodes = settle(roots, self.pool.page_tokens, self.engine.slots, self.pool.n_pages)
         for place, (leaf, ids) in enumerate(zip(leaves, inputs, strict=True)):
             mark(leaf, Read(place, sums[place].first, len(ids)))
         try:
