@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def openai_server(script: Script) -> Iterator[OpenAIServer]:
             if not isinstance(said, str):
                 self._send(*said)
             elif body.get("stream"):
-                words = [{"choices": [{"delta": {"content": word}}]} for word in said.split(" ")]
+                words = [{"choices": [{"delta": {"content": word}}]} for word in re.findall(r"\S+\s*", said)]
                 events = "".join(f"data: {json.dumps(event)}\n\n" for event in [*words, {"choices": []}])
                 self._send(200, events + "data: [DONE]\n\n", {"content-type": "text/event-stream"})
             else:

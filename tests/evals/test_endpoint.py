@@ -129,10 +129,20 @@ def test_a_server_that_is_not_there() -> None:
             Endpoint(url, "m")
 
 
+def test_a_check_asks_once() -> None:
+    with openai_server(lambda body: "[[1]]") as server:
+        endpoint = Endpoint(server.url, "m")
+        endpoint.check()
+        server.script = lambda body: (503, {"error": {"message": "loading"}}, {})
+        with pytest.raises(EndpointError, match="with 503: loading"):
+            endpoint.check()
+        assert len(server.bodies) == 2
+
+
 def test_a_stream() -> None:
     with openai_server(lambda body: "one two three") as server:
         endpoint = Endpoint(server.url, "m")
-        assert list(filter(None, endpoint.stream(HELLO))) == ["one", "two", "three"]
+        assert list(filter(None, endpoint.stream(HELLO))) == ["one ", "two ", "three"]
         assert server.bodies[0]["stream"] is True
         for answer, said in (
             ((503, {"error": {"message": "busy"}}, {}), "with 503: busy"),

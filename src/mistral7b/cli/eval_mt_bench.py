@@ -87,6 +87,7 @@ def mt_bench(
     bench = read_bench(data_dir).limited(limit)
     plan = Plan({name: system_prompt(name) for name in system or ["none"]}, repeats, seed, max_tokens)
     judge = Endpoint(judge_url, judge_model, key_variable=judge_key_env, parallel=judge_parallel)
+    judge.check()
     chat = open_chat(model, key_env=key_env, dtype=dtype, device=device, max_model_len=max_model_len, force=force)
     with progress("MT-Bench", in_bytes=False) as told:
         outcome = run(chat, judge, bench, plan, out, told)

@@ -79,6 +79,8 @@ def safety(
     asked = None if prompts is None else refusals.read_prompts(prompts)
     texts = None if labelled is None else reflection.read_labelled(labelled)
     judge = None if judge_url is None or judge_model is None else Endpoint(judge_url, judge_model, key_variable=judge_key_env)
+    if judge is not None:
+        judge.check()
     chat = open_chat(model, key_env=key_env, dtype=dtype, device=device, max_model_len=max_model_len, force=force)
     with progress("safety", in_bytes=False) as told, Lines(out) as lines:
         lines.agree({"model": chat.describe(), "judge": judge and judge.describe(), "max_tokens": max_tokens})

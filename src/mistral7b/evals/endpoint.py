@@ -60,7 +60,7 @@ class Endpoint:
         the endpoint is of no more use."""
         pool = ThreadPoolExecutor(self._parallel)
         try:
-            futures = {pool.submit(self._reply, ask): number for number, ask in enumerate(asks)}
+            futures = {pool.submit(self._reply, ask, self._tries): number for number, ask in enumerate(asks)}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:
@@ -69,6 +69,10 @@ class Endpoint:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def check(self) -> None:
+        """Asks for one word, once: a judge that will not answer is better known before the model's hours. Raises EndpointError."""
+        self._reply(Ask([{"role": "user", "content": "Answer with [[1]] and nothing else."}], max_tokens=8), tries=1)
 
     def stream(self, ask: Ask) -> Generator[str]:
         """As Chat says; not tried again, since somebody watches. Raises EndpointError."""
@@ -86,22 +90,24 @@ class Endpoint:
         except httpx.HTTPError as error:
             raise EndpointError(f"{self.url} broke off: {str(error) or type(error).__name__}") from None
 
-    def _reply(self, ask: Ask) -> Reply:
+    def _reply(self, ask: Ask, tries: int) -> Reply:
         pause = 1.0
-        for attempt in range(1, self._tries + 1):
+        for attempt in range(1, tries + 1):
             asked_for: float | None = None
             try:
                 response = self._client.post(f"{self.url}/chat/completions", json=self._body(ask))
             except (httpx.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed
-                if attempt == self._tries or self._stop.is_set():
+                if attempt == tries or self._stop.is_set():
                     why = str(error) or type(error).__name__
-                    raise EndpointError(f"{self.url} cannot be reached ({why}); asked {attempt} times") from None
+                    raise EndpointError(
+                        f"{self.url} cannot be reached ({why}); asked {attempt} {'time' if attempt == 1 else 'times'}"
+                    ) from None
             else:
                 if response.status_code == 200:
                     return self._read(response)
                 if _code(response) == "context_length_exceeded":
                     return Reply("", "longer than the model's context")
-                if response.status_code not in _BUSY or attempt == self._tries:
+                if response.status_code not in _BUSY or attempt == tries:
                     self._refused(response)
                 asked_for = _seconds(response.headers.get("retry-after"))
             self._wait(min(_LONGEST_WAIT, pause if asked_for is None else asked_for))

@@ -29,7 +29,7 @@ class Share:
         share, z2 = self.count / self.total, _Z * _Z / self.total
         middle = (share + z2 / 2) / (1 + z2)
         half = _Z * sqrt(share * (1 - share) / self.total + z2 / (4 * self.total)) / (1 + z2)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return (middle - half if self.count else 0.0), (middle + half if self.count < self.total else 1.0)
 
     def __str__(self) -> str:
         if (interval := self.interval) is None:
