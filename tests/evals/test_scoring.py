@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.evaluator import evaluate
 
 from mistral7b.evals.tasks import build
 from tests.evals.items import write_items
@@ -75,3 +78,28 @@ def test_programs_are_run(items: Path) -> None:
     assert scored("mbpp", items, ["def add(n):\n  raise\n"]) == {"pass@1": 0}
     for name in ("humaneval", "mbpp"):
         assert build([name], items)[0].task.UNSAFE_CODE
+
+
+class Parrot(LM):
+    """Likes short answers, and answers every question alike."""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        return [(-float(len(request.args[1])), False) for request in requests]
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        raise NotImplementedError
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        return [" The answer is 3." for _ in requests]
+
+
+def test_lm_eval_runs_them_itself(items: Path) -> None:
+    """PIQA's right answers alternate and are equally long; one of the eight word problems has the answer 3."""
+    built = build(["piqa", "gsm8k", "gsm8k_maj8", "mmlu_virology"], items)
+    tasks = {each.task.task_name: each.task for each in built}
+    found = evaluate(Parrot(), {"tasks": tasks, "groups": {}}, bootstrap_iters=0)
+    assert found is not None
+    values = {name: held.get("acc,none", held.get("exact_match,all")) for name, held in found["results"].items()}
+    assert values == {"piqa": 0.5, "gsm8k": 1 / 8, "gsm8k_maj8": 1 / 8, "mmlu_virology": 1 / 3}
+    assert [len(sample["resps"][0]) for sample in found["samples"]["gsm8k_maj8"]] == [8] * 8
+    assert found["configs"]["piqa"]["doc_to_text"] == "Question: {{goal}}\nAnswer:"

@@ -7,20 +7,21 @@ the split that is asked and the one that shots come from are given here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.api.task import Task
 
 from mistral7b.errors import DataError, RequestError
 from mistral7b.evals.benchmarks import BENCHMARKS, BY_NAME, PRESETS, Benchmark
+from mistral7b.evals.given import Data, GivenTask, Rows
 from mistral7b.evals.sources.families import FAMILIES
 from mistral7b.evals.sources.family import Family
-from mistral7b.evals.sources.files import Folder, Row
+from mistral7b.evals.sources.files import Folder
 from mistral7b.evals.sources.hub import load_hub
+from mistral7b.evals.templates import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +33,6 @@ class Built:
     benchmark: Benchmark
     task: Task
     files: Mapping[str, str]
-
-
-Data = Mapping[str, "Rows | Dataset"]
-
-
-class GivenTask(ConfigurableTask):  # type: ignore[misc]
-    """lm-eval's task on rows that are at hand."""
-
-    def __init__(self, splits: Data, config: dict[str, Any]) -> None:
-        self.given = splits
-        super().__init__(config=config)
-
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: ARG002
-        self.dataset = self.given
 
 
 def known() -> list[str]:
@@ -102,7 +89,7 @@ def _build(benchmark: Benchmark, member: str, data: Path | None, shots: int | No
     task = GivenTask(
         splits,
         {
-            **config,
+            **compiled(config, splits[asked].features),
             "training_split": None,
             "validation_split": None,
             "test_split": asked,
@@ -112,17 +99,6 @@ def _build(benchmark: Benchmark, member: str, data: Path | None, shots: int | No
     )
     task.set_fewshot_seed(seed)
     return Built(benchmark, task, files)
-
-
-class Rows(list[Row]):
-    """The rows of a split, with what lm-eval asks of a data set."""
-
-    @property
-    def features(self) -> Row:
-        return self[0]
-
-    def map(self, change: Callable[[Row], Row]) -> Rows:
-        return Rows({**row, **change(row)} for row in self)
 
 
 def _splits(family: Family, config: dict[str, Any], title: str, data: Path | None, name: str) -> tuple[Data, dict[str, str]]:

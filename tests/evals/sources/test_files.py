@@ -51,9 +51,11 @@ def test_a_broken_line_is_named(tmp_path: Path, content: bytes, said: str) -> No
 def test_a_missing_or_cut_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"words\.jsonl is missing; docs/evaluation-data\.md says what to put there"):
         Folder(tmp_path).jsonl("words.jsonl", plain)
-    put(tmp_path / "words.jsonl.gz", gzip.compress(b'{"word": "one"}\n')[:-5])
-    with pytest.raises(DataError, match=r"words\.jsonl\.gz cannot be unpacked: .*; fetch it again"):
-        Folder(tmp_path).jsonl("words.jsonl.gz", plain)
+    whole = gzip.compress(b'{"word": "one"}\n')
+    for broken in (whole[:-5], whole[:10] + b"\xff" * 8 + whole[18:], b"no gzip"):
+        put(tmp_path / "words.jsonl.gz", broken)
+        with pytest.raises(DataError, match=r"words\.jsonl\.gz cannot be unpacked: .*; fetch it again"):
+            Folder(tmp_path).jsonl("words.jsonl.gz", plain)
     put(tmp_path / "words.json", "{\n'")
     with pytest.raises(DataError, match=r"words\.json:2: not JSON: "):
         Folder(tmp_path).json("words.json")

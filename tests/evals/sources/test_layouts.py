@@ -143,6 +143,19 @@ def test_labels_must_be_as_many_as_items(tmp_path: Path) -> None:
         read("piqa", tmp_path)
 
 
+def test_agieval_without_its_examples_shows_other_items(tmp_path: Path) -> None:
+    write_items(tmp_path)
+    (tmp_path / "agieval/few_shot_prompts.csv").unlink()
+    task = build(["agieval_aqua_rat"], tmp_path)[0].task
+    assert task.config.num_fewshot == 1
+    prompts = [task.fewshot_context(doc, num_fewshot=1) for doc in task.task_docs]
+    assert [prompt.split("Q: What is ")[1:] for prompt in prompts] == [
+        [f"{shown}? Answer Choices: (A)a town (B)a hill\nA: Among A through B, the answer is (A)a town\n\n",
+         f"{asked}? Answer Choices: (A)a town (B)a hill\nA: Among A through B, the answer is"]
+        for shown, asked in (("Bergen", "Rotterdam"), ("Rotterdam", "Bergen"))
+    ]  # fmt: skip
+
+
 def test_an_example_of_agieval_is_read_as_a_literal_only(tmp_path: Path) -> None:
     write_items(tmp_path)
     put(tmp_path / "agieval/few_shot_prompts.csv", table([["", "lsat-ar"], ["", "__import__('os').getcwd()"]]))

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Folder:
             return (unpack(raw) if unpack is not None else raw).decode()
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start:,}") from None
-        except (OSError, EOFError, ValueError) as error:  # what gzip and bz2 raise
+        except (OSError, EOFError, ValueError, zlib.error) as error:  # what gzip and bz2 raise
             raise DataError(f"{path} cannot be unpacked: {error}; fetch it again") from None
 
     def lines(self, name: str, unpack: Callable[[bytes], bytes] | None = None) -> list[str]:

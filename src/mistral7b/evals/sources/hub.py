@@ -21,7 +21,8 @@ def load_hub(title: str, config: Mapping[str, Any], names: Sequence[str]) -> tup
     if path is None:
         raise DataError(f"{title} is not on the hub in a form that can be read; give --data-dir (docs/evaluation-data.md)")
     try:
-        parts = [load_dataset(path, name) for name in names or [config.get("dataset_name")]]
+        wanted: Sequence[str | None] = names or [config.get("dataset_name")]
+        parts = [load_dataset(path, name) for name in wanted]
     except (OSError, DatasetsError, ValueError) as error:  # ValueError: an unknown configuration, a missing cache
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{title} cannot be had from the hub ({why}); give a folder with --data-dir") from None

@@ -12,12 +12,14 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from mistral7b.errors import DataError
 from mistral7b.evals.benchmarks import Benchmark
 from mistral7b.evals.sources.family import MEAN
 from mistral7b.evals.sources.files import Folder, Row, Splits, fields
+
+T = TypeVar("T")
 
 _FILE = "quac/val_v0.2.json"
 _NO_ANSWER = "CANNOTANSWER"
@@ -90,7 +92,7 @@ def f1(answer: str, references: Sequence[str]) -> float:
     return sum(max(_others(scores, at)) for at in range(len(scores))) / len(scores)
 
 
-def _others(values: Sequence[Any], at: int) -> list[Any]:
+def _others(values: Sequence[T], at: int) -> list[T]:
     return [*values[:at], *values[at + 1 :]]
 
 
