@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,7 @@ from mistral7b.cli.terminal import GIGABYTE, emit, progress, table
 from mistral7b.errors import RequestError
 
 LINES = (
-    "mistral7b eval passkey --lengths 256,512,1024",
+    "mistral7b eval passkey --hide name --lengths 256,512,1024",
     "mistral7b eval passkey --model ./Mistral-7B-v0.1 --lengths 2048,8192 --depths 5 --figure passkey.png",
 )
 
@@ -32,6 +32,10 @@ def passkey(
     trials: Annotated[
         int, typer.Option("--trials", metavar="N", min=2, help="Prompts for each length and place.", show_default=True)
     ] = 8,
+    hide: Annotated[
+        Literal["number", "name"],
+        typer.Option("--hide", metavar="WHAT", help="number, or name for models that know none.", show_default=True),
+    ] = "number",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws the numbers.", show_default=True)] = 0,
     figure: Annotated[Path | None, typer.Option("--figure", metavar="PNG", help="Draw it.")] = None,
     dtype: options.Dtype = "auto",
@@ -55,12 +59,12 @@ def passkey(
         llm = LLM(path, dtype=dtype, device=device, max_model_len=max(wanted) + ANSWER, force=force, progress=loaded)
     settle_threads(llm.checkpoint.config.n_params)
     with progress("asking", in_bytes=False) as done:
-        cells = measure(llm, wanted, places, trials, seed=seed, progress=done)
+        cells = measure(llm, wanted, places, trials, kind=hide, seed=seed, progress=done)
     if figure is not None:
         draw(figure, cells)
     if as_json:
         window = llm.checkpoint.config.sliding_window
-        emit({"model": model, "seed": seed, "window": window, "cells": [cell.to_json() for cell in cells]})
+        emit({"model": model, "hidden": hide, "seed": seed, "window": window, "cells": [cell.to_json() for cell in cells]})
         return
     head = [
         ("tokens", "bold"),

@@ -1,7 +1,7 @@
-"""Passkey retrieval (arXiv 2305.16300): a number hidden in idle talk, asked for at its end.
+"""Passkey retrieval (arXiv 2305.16300): a number, or a name, hidden in idle talk and asked for at its end.
 
 Whether far text is remembered is seen twice: in the greedy answer, and, for models too small to follow the request at all, in
-how much more probable the digits of the number are than where another one was hidden.
+how much more probable the number is than where another one was hidden.
 """
 
 from __future__ import annotations
@@ -20,12 +20,52 @@ from mistral7b.evals.scorer import Scorer
 from mistral7b.evals.writing import write
 from mistral7b.tokens.tokenizer import Tokenizer
 
-_DIGITS = 5
 ANSWER = 12  # tokens
-_BEGIN = "There is a secret number in this long story. Find it and keep it in mind.\n"
 _IDLE = "The road goes over the hill. A bird sits on the fence. The wind is soft, and the day is long. "
-_HIDDEN = "The secret number is {0}. Keep it in mind. {0} is the secret number. "
-_ASKED = "\nWhat is the secret number? The secret number is"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What is hidden: where the prompt begins, how one of `keys` is said in it, and how it is asked for."""
+
+    begin: str
+    hidden: str
+    asked: str
+    keys: Sequence[str]
+
+
+SECRETS = {
+    "number": Secret(
+        "There is a secret number in this long story. Find it and keep it in mind.\n",
+        "The secret number is {0}. Keep it in mind. {0} is the secret number. ",
+        "\nWhat is the secret number? The secret number is",
+        [str(number) for number in range(10_000, 100_000)],
+    ),
+    # For models that know no numbers: names are pieces of their own.
+    "name": Secret(
+        "This is a long story. Somebody in it has a secret. Keep the name in mind.\n",
+        "The girl with the secret is called {0}. Remember that her name is {0}. ",
+        "\nWhat is the name of the girl with the secret? The girl with the secret is called",
+        [
+            "Anna",
+            "Lily",
+            "Mia",
+            "Sue",
+            "Emma",
+            "Lucy",
+            "Jane",
+            "Sara",
+            "Amy",
+            "Ella",
+            "Rose",
+            "Molly",
+            "Kate",
+            "Nina",
+            "Zoe",
+            "Mary",
+        ],
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +99,15 @@ class Prompt:
     distance: int
 
 
-def make(tokenizer: Tokenizer, length: int, depth: float, key: str) -> Prompt:
+def make(tokenizer: Tokenizer, secret: Secret, length: int, depth: float, key: str) -> Prompt:
     """The longest prompt of at most `length` tokens with whole sentences of idle talk. Raises RequestError if there is none."""
 
     def composed(sentences: int) -> tuple[str, str]:
         before = round(depth * sentences)
-        return _BEGIN + _IDLE * before + _HIDDEN.format(key), _IDLE * (sentences - before)
+        return secret.begin + _IDLE * before + secret.hidden.format(key), _IDLE * (sentences - before)
 
     def ids(sentences: int) -> list[int]:
-        return tokenizer.encode("".join(composed(sentences)) + _ASKED, bos=True)
+        return tokenizer.encode("".join(composed(sentences)) + secret.asked, bos=True)
 
     if len(ids(0)) > length:
         raise RequestError(f"a passkey needs {len(ids(0)):,} tokens around it; {length:,} are too few")
@@ -86,15 +126,18 @@ def passkey(
     depths: Sequence[float],
     trials: int,
     *,
+    kind: str = "number",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Cell]:
     """A cell for each length and depth, in that order; `progress` is told (cells done, in all).
 
-    Raises RequestError for less than 2 trials, and a length that is too short, or leaves no room for the answer.
+    `kind` is one of SECRETS. Raises RequestError for less than 2 trials or more than there are keys, and for a length that is
+    too short, or leaves no room for the answer.
     """
-    if trials < 2:
-        raise RequestError("a number is judged beside others; ask for at least 2 trials")
+    secret = SECRETS[kind]
+    if not 2 <= trials <= len(secret.keys):
+        raise RequestError(f"a {kind} is judged beside others; ask for 2 to {len(secret.keys):,} trials, not {trials}")
     if llm.tokenizer is None:
         raise TokenizerError("text needs a tokenizer, and this model folder has none; add its tokenizer.model")
     for length in lengths:
@@ -104,8 +147,8 @@ def passkey(
     for length in lengths:
         for depth in depths:
             chance = random.Random(f"{seed} {length} {depth}")
-            keys = chance.sample(range(10 ** (_DIGITS - 1), 10**_DIGITS), trials)
-            cells.append(_cell(llm, length, depth, [make(llm.tokenizer, length, depth, str(key)) for key in keys]))
+            keys = chance.sample(secret.keys, trials)
+            cells.append(_cell(llm, length, depth, [make(llm.tokenizer, secret, length, depth, key) for key in keys]))
             if progress is not None:
                 progress(len(cells), len(lengths) * len(depths))
     return cells
@@ -115,7 +158,7 @@ def _cell(llm: LLM, length: int, depth: float, prompts: Sequence[Prompt]) -> Cel
     assert llm.tokenizer is not None
     greedy = SamplingParams(temperature=0.0, max_tokens=ANSWER)
     answers = dict(write(llm, [(prompt.ids, greedy) for prompt in prompts]))
-    right = [re.findall(r"\d+", answers[place])[:1] == [prompt.key] for place, prompt in enumerate(prompts)]
+    right = [re.findall(r"\w+", answers[place])[:1] == [prompt.key] for place, prompt in enumerate(prompts)]
     keys = [llm.tokenizer.encode(prompt.key) for prompt in prompts]
     scores = Scorer(llm).score([(prompt.ids, key) for prompt in prompts for key in keys])
     n = len(prompts)

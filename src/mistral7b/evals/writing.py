@@ -65,23 +65,23 @@ def write(llm: LLM, asks: Sequence[Ask], *, adapter: str | None = None) -> Itera
         completions += llm.prepare(prompt[-room:], params, adapter=adapter)
     if len(asks) > 1:
         _warm(llm, [completion.request.prompt for completion in completions], adapter)
-    open_ = dict(enumerate(completions))
+    left = {completion.request: (place, completion) for place, completion in enumerate(completions)}
     try:
         for completion in completions:
             llm.engine.add(completion.request)
-        while open_:
-            llm.engine.step()
-            for place, completion in list(open_.items()):
-                raise_failure(completion.request, llm.model.dtype)
+        while left:
+            for request in llm.engine.step():
+                raise_failure(request, llm.model.dtype)
+                place, completion = left[request]
                 while completion.behind:
                     completion.advance()
                 if completion.ended:
-                    llm.engine.cancel(completion.request)
-                    del open_[place]
+                    llm.engine.cancel(request)
+                    del left[request]
                     yield place, completion.text
     finally:
-        for completion in open_.values():
-            llm.engine.cancel(completion.request)
+        for request in left:
+            llm.engine.cancel(request)
 
 
 def _warm(llm: LLM, prompts: Sequence[Sequence[int]], adapter: str | None) -> None:
