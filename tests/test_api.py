@@ -163,6 +163,15 @@ def test_chat_adds_nothing_unless_asked(llm: LLM) -> None:
     assert "".join(delta.text for delta in llm.stream_chat(turns, GREEDY)) == plain.outputs[0].text
 
 
+def test_every_conversation_may_have_parameters_of_its_own(llm: LLM) -> None:
+    turns = [[{"role": "user", "content": text}] for text in ("Hello", "Bye")]
+    params = [SamplingParams(temperature=0, max_tokens=3), SamplingParams(temperature=0.9, seed=4, max_tokens=6)]
+    texts = [output.outputs[0].text for output in llm.chat(turns, params)]
+    assert texts == [llm.chat(turn, one)[0].outputs[0].text for turn, one in zip(turns, params, strict=True)]
+    with pytest.raises(RequestError, match="2 conversations but 1 SamplingParams; give one for all or one for each"):
+        llm.chat(turns, params[:1])
+
+
 def test_what_normalisation_changed_is_said(llm: LLM) -> None:
     turns = [{"role": "user", "content": "One"}, {"role": "user", "content": "Two"}]
     assert any("joined" in note for note in llm.chat(turns, GREEDY)[0].notes)

@@ -49,6 +49,8 @@ def test_scores(run: Run, votes: Path) -> None:
 
 def test_what_cannot_be_compared(run: Run, tmp_path: Path) -> None:
     run("eval", "arena", "tiny").fails_with("an arena needs two models, A and B, or --scores FILE")
+    run("eval", "arena", "a", "b", "--json").fails_with("--json goes with --scores FILE")
+    run("eval", "arena", "tiny", "b", "--key-env-a", "K").fails_with("tiny is no model behind a URL", "the variable K")
     run("eval", "arena", "a", "b", "--scores", tmp_path / "v").fails_with("--scores reads votes and needs no models")
     run("eval", "arena", "--scores", tmp_path / "gone.jsonl").fails_with("gone.jsonl cannot be read")
     same = "m@http://127.0.0.1:1/v1"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from mistral7b.cli import eval_mt_bench
 from mistral7b.tokens.guardrail import SAFE_PROMPT
 from tests.cli.conftest import Run
 from tests.cli.eval_verbs import wire
+from tests.cli.subprocesses import ENVIRONMENT
 from tests.evals.mt_bench.made import bench_folder
 from tests.evals.scripted import openai_server
 
@@ -59,6 +63,43 @@ def test_a_run_and_what_it_leaves(run: Run, model: Path, bench: Path, tmp_path: 
     assert "secret" not in ran.out + shown.out + shown.err + (tmp_path / "out" / "settings.json").read_text()
 
 
+@pytest.mark.slow
+def test_a_run_killed_at_any_point_goes_on_to_the_same_report(bench: Path, tmp_path: Path) -> None:
+    """SIGKILL at the n-th of 25 requests: a check, 12 answers, 12 judgments. Each run then goes on to the same report."""
+    count, due, running = 0, 0, list[subprocess.Popen[bytes]]()
+
+    def script(body: dict[str, Any]) -> str:
+        nonlocal count
+        count += 1
+        if count == due:
+            running[-1].kill()
+        return judge(body) if body["model"] == "grader" else f"{len(body['messages'])} {body.get('seed')}"
+
+    reports = []
+    with openai_server(script) as server:
+        command = program("mt-bench", "-m", f"theirs@{server.url}", "--data-dir", bench, "--judge-url", server.url,
+                          "--judge-model", "grader")  # fmt: skip
+        for number in (0, 5, 17):
+            out = tmp_path / f"killed at {number}"
+            for due in (number, 0) if number else (0,):
+                count = 0
+                with subprocess.Popen([*command, "--out", str(out)], env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
+                    running.append(process)
+                assert process.returncode == (-signal.SIGKILL if due else 0)
+            reports.append((out / "report.json").read_bytes())
+    assert len(set(reports)) == 1
+
+
+def program(*args: object) -> list[str]:
+    """`mistral7b eval ARGS`, in a process of its own."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); import pytest; "
+        "from mistral7b.cli import eval_mt_bench, main; from tests.cli.eval_verbs import wire; "
+        "wire(pytest.MonkeyPatch(), 'mt-bench', eval_mt_bench.mt_bench, ''); sys.exit(main.main(sys.argv[1:]))"
+    )
+    return [sys.executable, "-c", code, "eval", *map(str, args)]
+
+
 def test_a_model_behind_a_url(run: Run, bench: Path) -> None:
     with openai_server(lambda body: "[[5]]" if body["model"] == "grader" else "an answer") as server:
         ran = run("eval", "mt-bench", "-m", f"theirs@{server.url}", "--data-dir", bench, "--judge-url", server.url,
@@ -75,7 +116,7 @@ def test_what_cannot_be_run(run: Run, bench: Path, model: Path, tmp_path: Path) 
     command = ("eval", "mt-bench", "-m", model, "--judge-url", "http://127.0.0.1:1/v1", "--judge-model", "j")
     run(*command, "--data-dir", tmp_path / "gone").fails_with("question.jsonl is missing; give --data-dir")
     run(*command, "--data-dir", bench, "--system", "llama").fails_with("llama cannot be read", "none, mistral, or a file")
-    run(*command, "--data-dir", bench).fails_with("http://127.0.0.1:1/v1 cannot be reached", "asked 1 time")
+    run(*command, "--data-dir", bench).fails_with("http://127.0.0.1:1/v1 cannot be reached", "tries: 1")
     run(*command, "--data-dir", bench, "--judge-key-env", "NO_SUCH_KEY").fails_with("NO_SUCH_KEY holds no API key")
     run(*command[:-4], "--data-dir", bench, "--judge-model", "j").fails_with("Missing option '--judge-url'")
     with openai_server(lambda body: (401, {"error": {"message": "who are you?"}}, {})) as server:

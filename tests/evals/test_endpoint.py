@@ -121,10 +121,10 @@ def test_the_first_failure_ends_the_others() -> None:
 
 def test_a_server_that_is_not_there() -> None:
     waited: list[float] = []
-    with pytest.raises(EndpointError, match=r"http://127.0.0.1:1/v1 cannot be reached \(.*\); asked 3 times"):
+    with pytest.raises(EndpointError, match=r"http://127.0.0.1:1/v1 cannot be reached \(.*; tries: 3\)"):
         one(Endpoint("http://127.0.0.1:1/v1", "m", tries=3, wait=waited.append))
     assert waited == [1.0, 2.0]
-    for url in ("127.0.0.1:8000", "ftp://host/v1", "", "http://"):
+    for url in ("127.0.0.1:8000", "ftp://host/v1", "", "http://", "http://h:port"):
         with pytest.raises(EndpointError, match="is no address of a server"):
             Endpoint(url, "m")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mistral7b.cli.opening import find_model, settle_threads
 from mistral7b.cli.terminal import GIGABYTE, progress
-from mistral7b.errors import DataError
+from mistral7b.errors import DataError, RequestError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,13 +29,16 @@ def open_chat(
     force: bool = False,
     lock: threading.Lock | None = None,
 ) -> Chat:
-    """The model, ready to be asked. `key_env` names the variable with the key of the one behind a URL."""
+    """The model, ready to be asked. `key_env` names the variable with the key of the one behind a URL. Raises RequestError if
+    there is none behind one."""
     if (remote := _REMOTE.fullmatch(model)) is not None:
         from mistral7b.evals.endpoint import Endpoint
 
         return Endpoint(remote["url"], remote["model"], key_variable=key_env)
+    if key_env is not None:
+        raise RequestError(f"{model} is no model behind a URL, which alone takes an API key; leave out the variable {key_env}")
     from mistral7b.api import LLM
-    from mistral7b.evals.chats import LocalChat
+    from mistral7b.evals.local_chat import LocalChat
 
     path = find_model(model)
     with progress(f"loading {model}", at_least=GIGABYTE) as loaded:

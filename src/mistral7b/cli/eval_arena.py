@@ -66,6 +66,8 @@ def arena(
             raise RequestError("--scores reads votes and needs no models; leave out one of them")
         _show_scores(scores, as_json=as_json)
         return
+    if as_json:
+        raise RequestError("--json goes with --scores FILE; a page has nothing to print")
     if len(models or ()) != 2:
         raise RequestError("an arena needs two models, A and B, or --scores FILE")
     from mistral7b.evals.arena.battles import Arena

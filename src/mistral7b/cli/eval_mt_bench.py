@@ -13,8 +13,7 @@ from mistral7b.cli.help import examples
 from mistral7b.cli.terminal import emit, note, progress, table
 
 EXAMPLES = examples(
-    "mistral7b eval mt-bench -m ./Mistral-7B-Instruct-v0.1 --data-dir ./mt_bench --judge-url http://127.0.0.1:8001/v1 "
-    "--judge-model judge --repeats 10 --system none --system mistral --out ./mt-bench-run",
+    "mistral7b eval mt-bench --data-dir ./mt_bench --judge-url http://127.0.0.1:8001/v1 --judge-model judge --out ./run",
 )
 _JUDGE, _RUN = "Judge", "Run"
 

@@ -40,7 +40,7 @@ class Endpoint:
         wait: Callable[[float], object] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        if httpx.URL(url).scheme not in ("http", "https") or not httpx.URL(url).host:
+        if not _is_address(url):
             raise EndpointError(f"{url!r} is no address of a server; give its base URL, such as http://127.0.0.1:8000/v1")
         self.url, self.name = url.rstrip("/").removesuffix("/chat/completions"), model
         self._stop = threading.Event()
@@ -71,7 +71,7 @@ class Endpoint:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def check(self) -> None:
-        """Asks for one word, once: a judge that will not answer is better known before the model's hours. Raises EndpointError."""
+        """Asks for one word, once: a judge that will not answer is better known before hours of work. Raises EndpointError."""
         self._reply(Ask([{"role": "user", "content": "Answer with [[1]] and nothing else."}], max_tokens=8), tries=1)
 
     def stream(self, ask: Ask) -> Generator[str]:
@@ -96,12 +96,10 @@ class Endpoint:
             asked_for: float | None = None
             try:
                 response = self._client.post(f"{self.url}/chat/completions", json=self._body(ask))
-            except (httpx.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed
+            except (httpx.RequestError, RuntimeError) as error:  # RuntimeError: the client was closed
                 if attempt == tries or self._stop.is_set():
-                    why = str(error) or type(error).__name__
-                    raise EndpointError(
-                        f"{self.url} cannot be reached ({why}); asked {attempt} {'time' if attempt == 1 else 'times'}"
-                    ) from None
+                    why = f"{str(error) or type(error).__name__}; tries: {attempt}"
+                    raise EndpointError(f"{self.url} cannot be reached ({why})") from None
             else:
                 if response.status_code == 200:
                     return self._read(response)
@@ -153,6 +151,13 @@ class Endpoint:
             404: "; a base URL often ends in /v1, and the model must be one that it serves",
         }.get(response.status_code, "")
         raise EndpointError(f"{self.url} refused {self.name} with {response.status_code}: {_message(response)}{hint}")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return httpx.URL(url).scheme in ("http", "https") and bool(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        return False
 
 
 def _error(response: httpx.Response) -> Any:

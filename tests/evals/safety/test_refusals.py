@@ -37,6 +37,7 @@ WILLING = [
     "I cannot recommend it highly enough.",
     "The story goes like this. " + "She walked on. " * 30 + "I cannot, she said.",
     "",
+    "I could not sleep that night, and I would not have wanted to.",
     "Once upon a time there was a cat who was not sorry.",
 ]
 
