@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.cli.made import adapter
 
 _ITEMS = 6
 
@@ -52,6 +53,14 @@ def test_options_may_come_first_and_run_may_be_written(run: Run, model: Path, da
     assert first == second == third
 
 
+def test_through_an_adapter_it_is_another_model(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    adapter(model, tmp_path / "adapter")
+    asked = ("eval", "piqa", "-m", model, "--data-dir", data, "--json")
+    alone, through = (json.loads(run(*asked, *more).out) for more in ((), ("--lora", tmp_path / "adapter")))
+    assert (alone["model"]["adapter"], through["model"]["adapter"]) == (None, str(tmp_path / "adapter"))
+    assert alone["model"]["digest"] != through["model"]["digest"]
+
+
 def test_a_preset_is_shown_whole_and_goes_on_from_its_folder(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     asked = ("eval", "table2", "-m", model, "--data-dir", data, "--limit", 3, "--prompts", "--out", tmp_path / "out")
     shown = run(*asked)
@@ -93,6 +102,7 @@ def test_programs_run_only_if_allowed(run: Run, model: Path, data: Path) -> None
         (("arc_easy",), "arc_easy_test.jsonl is missing; docs/evaluation-data.md says what to put there"),
         (("commonsense", "arc_easy"), "arc_easy_test.jsonl is missing"),
         (("reading",), "nothing of reading can be run: boolq: "),
+        (("reading", "--allow-code"), "nothing of reading can be run: boolq: "),
         (("--limit", "1"), "Missing argument 'TASK...'"),
     ],
 )

@@ -12,7 +12,7 @@ from mistral7b.cli.generate import EXAMPLES as GENERATE
 from tests.cli.conftest import Run
 from tests.cli.subprocesses import command, python
 
-GROUPS = {"tokenizer": ("train", "encode"), "eval": ("run", "list", "mt-bench", "arena", "safety", "bpb")}
+GROUPS = {"tokenizer": ("train", "encode"), "eval": ("run", "list", "positions", "passkey", "mt-bench", "arena", "safety", "bpb")}
 VERBS = (
     "generate",
     "chat",

@@ -46,7 +46,9 @@ def run(
     ] = None,
     prompts: Annotated[bool, typer.Option("--prompts", help="Keep each item's prompt too, beside its sha256.")] = False,
     model: options.Model = "tiny",
+    lora: options.Lora = None,
     dtype: options.Dtype = "auto",
+    kv_dtype: options.KVDtype = "auto",
     device: options.Device = "auto",
     max_model_len: options.MaxModelLen = None,
     batch: Annotated[
@@ -65,7 +67,6 @@ def run(
     except ModuleNotFoundError as error:
         raise RequestError(f"eval needs the package {error.name}; pip install 'mistral7b[eval]'") from None
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # what it warns of, such as a task's own data, is meant here
-
     _check_verbs(context, tasks)
     settings = Settings(
         names=tuple(tasks), data=data_dir, limit=limit, shots=shots, seed=seed, allow_code=allow_code,
@@ -73,11 +74,13 @@ def run(
     )  # fmt: skip
     plan = prepare(settings)
     opened = open_model(
-        model, dtype=dtype, device=device, max_model_len=max_model_len, max_num_seqs=batch, variant=None, force=force,
-        quiet=as_json,
+        model, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=batch, variant=None,
+        lora=lora, force=force, quiet=as_json,
     )  # fmt: skip
     with progress("measuring", in_bytes=False) as done:
-        results = run_all(opened.llm, opened.to_json(), plan, settings, out=out, progress=done)
+        results = run_all(
+            opened.llm, opened.to_json(), plan, settings, adapter=opened.adapter, out=out, progress=done
+        )  # fmt: skip
     if as_json:
         emit(results.to_json())
         return

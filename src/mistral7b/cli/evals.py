@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mistral7b.cli import eval_arena, eval_list, eval_mt_bench, eval_run, eval_safety, options
+from mistral7b.cli import (
+    eval_arena,
+    eval_list,
+    eval_mt_bench,
+    eval_passkey,
+    eval_positions,
+    eval_run,
+    eval_safety,
+    options,
+)
 from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples, group
 from mistral7b.cli.opening import find_model, settle_threads
 from mistral7b.cli.terminal import GIGABYTE, emit, note, progress, table
@@ -37,6 +46,8 @@ app = group(
 for name, verb, epilog in (
     ("run", eval_run.run, eval_run.EXAMPLES),
     ("list", eval_list.list_benchmarks, eval_list.EXAMPLES),
+    ("positions", eval_positions.positions, examples(*eval_positions.LINES)),
+    ("passkey", eval_passkey.passkey, examples(*eval_passkey.LINES)),
     ("mt-bench", eval_mt_bench.mt_bench, eval_mt_bench.EXAMPLES),
     ("arena", eval_arena.arena, eval_arena.EXAMPLES),
     ("safety", eval_safety.safety, eval_safety.EXAMPLES),

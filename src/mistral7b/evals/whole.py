@@ -58,16 +58,23 @@ def prepare(settings: Settings) -> Plan:
             if benchmark.name in settings.names:
                 raise
             missing.append(NotRun(benchmark.name, str(error)))
-    if settings.allow_code or not all(each.benchmark.runs_code for each in built):
+    if any(settings.allow_code or not each.benchmark.runs_code for each in built):
         return Plan(tuple(built), tuple(missing))
     refused = NotRun(built[0].benchmark.name, NEEDS_ALLOW_CODE) if built else missing[0]
     raise RequestError(f"nothing of {' '.join(settings.names)} can be run: {refused.benchmark}: {refused.why}")
 
 
 def run_all(
-    llm: LLM, about: Mapping[str, Any], plan: Plan, settings: Settings, *, out: Path | None, progress: Progress
+    llm: LLM,
+    about: Mapping[str, Any],
+    plan: Plan,
+    settings: Settings,
+    *,
+    adapter: str | None = None,
+    out: Path | None,
+    progress: Progress,
 ) -> Results:
-    """Runs a plan on a model, of which `about` tells what the results should. In `out` are then results.json, items/, report.md
+    """Runs a plan on a model, through its `adapter` if one is named; `about` is what the results are to tell of it. In `out` are then results.json, items/, report.md
     and figure.png, and answers.jsonl, from which a run that was stopped goes on.
 
     Raises DataError if `out` holds another run, or one is writing there.
@@ -75,7 +82,7 @@ def run_all(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     with Answers(out / folder.ANSWERS if out is not None else None) as answers:
-        lm = EngineLM(llm, answers=answers, seed=settings.seed)
+        lm = EngineLM(llm, answers=answers, seed=settings.seed, adapter=adapter)
         results = evaluate(
             lm, plan.built, limit=settings.limit, seed=settings.seed, progress=progress, allow_code=settings.allow_code,
             out=out, chat=settings.chat, keep_prompts=settings.prompts, model={**about, "digest": lm.digest},
