@@ -4,8 +4,8 @@ bare CPython.
     python benchmarks/code_sandbox.py --data-dir ../shared/data/eval --mutants 400 --json
 
 A mutant is a canonical solution with one operator, comparison, constant or condition changed, drawn by `--seed`. Its verdict in
-the sandbox is compared with that of an interpreter started on the same file with nothing around it; one that does not end within
-`--seconds` fails in both. The folder holds humaneval/HumanEval.jsonl.gz and mbpp/sanitized-mbpp.json.
+the sandbox is compared with that of an interpreter started on the same file with nothing around it; one that takes
+more than `--cpu` seconds fails in both. The folder holds humaneval/HumanEval.jsonl.gz and mbpp/sanitized-mbpp.json.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import ast
 import gzip
 import json
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,9 +31,17 @@ from mistral7b.evals.code import humaneval_program, mbpp_program
 from mistral7b.evals.sandbox.sandbox import Sandbox
 from mistral7b.evals.sandbox.verdict import Limits
 
-OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.Div: ast.FloorDiv, ast.Mod: ast.Add}
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.FloorDiv: ast.Mult,
+    ast.Div: ast.FloorDiv,
+    ast.Mod: ast.Add,
+}
 COMPARISONS = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
 }  # fmt: skip
 
 
@@ -84,19 +93,20 @@ def _places(tree: ast.AST) -> list[ast.AST]:
     ]
 
 
-def bare(programs: Sequence[str], seconds: float, workers: int) -> list[bool]:
+def bare(programs: Sequence[str], cpu: int, workers: int) -> list[bool]:
     """Whether an interpreter runs each to its end with status 0."""
+    command = [getattr(sys, "_base_executable", sys.executable), "-P", "-s", "program.py"]
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
 
     def one(program: str) -> bool:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "program.py").write_text(program, encoding="utf-8")
-            command = [getattr(sys, "_base_executable", sys.executable), "-P", "-s", "program.py"]
-            try:
-                return not subprocess.run(
-                    command, cwd=folder, env={"PYTHONHASHSEED": "0"}, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
-                ).returncode  # fmt: skip
-            except subprocess.TimeoutExpired:
-                return False
+            return not subprocess.run(
+                command, cwd=folder, env={"PYTHONHASHSEED": "0"}, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                preexec_fn=limited,
+            ).returncode  # fmt: skip
 
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(one, programs))
@@ -106,15 +116,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data/eval"))
     parser.add_argument("--mutants", type=int, default=400)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--cpu", type=int, default=15)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    sandbox, draw = Sandbox(replace(Limits(), seconds=args.seconds), workers=args.workers), random.Random(args.seed)
+    sandbox, draw = Sandbox(replace(Limits(), cpu=args.cpu), workers=args.workers), random.Random(args.seed)
     found: dict[str, Any] = {"contained by": list(sandbox.ways)}
     sources = []
-    for name, items, program in (("humaneval", humaneval(args.data_dir), humaneval_program), ("mbpp", mbpp(args.data_dir), mbpp_program)):
+    for name, items, program in (
+        ("humaneval", humaneval(args.data_dir), humaneval_program),
+        ("mbpp", mbpp(args.data_dir), mbpp_program),
+    ):
         started = time.perf_counter()
         whole = sandbox.run_many([program(doc, code) for doc, code in items])
         seconds = time.perf_counter() - started
@@ -124,7 +137,8 @@ def main() -> None:
         stubs = ["    raise NotImplementedError\n" if name == "humaneval" else gutted(code) for _, code in items]
         empty = sandbox.run_many([program(doc, stub) for (doc, _), stub in zip(items, stubs, strict=True)])
         found[name] = {
-            "items": len(items), "canonical pass": sum(v.passed for v in whole), "bodies raise, pass": sum(v.passed for v in empty),
+            "items": len(items), "canonical pass": sum(v.passed for v in whole),
+            "bodies raise, pass": sum(v.passed for v in empty),
             "seconds for the canonical": round(seconds, 1),
         }  # fmt: skip
         sources += [
@@ -136,12 +150,17 @@ def main() -> None:
     while len(programs) < args.mutants:
         code, tests = sources[len(programs) % len(sources)]
         programs.append(f"{next(mutants(code, draw), code)}\n{tests}")
-    ours, theirs = sandbox.run_many(programs), bare(programs, args.seconds, args.workers)
+    ours, theirs = sandbox.run_many(programs), bare(programs, args.cpu, args.workers)
     for program, verdict, passed in zip(programs, ours, theirs, strict=True):
         if verdict.passed != passed:
             print(f"sandbox: {verdict.outcome}, {verdict.line}; bare: {passed}\n{program}", file=sys.stderr)
     same = sum(verdict.passed == passed for verdict, passed in zip(ours, theirs, strict=True))
-    found["mutants"] = {"programs": len(programs), "same verdict": same, "pass": sum(theirs), **Counter(str(v.outcome) for v in ours)}
+    found["mutants"] = {
+        "programs": len(programs),
+        "same verdict": same,
+        "pass": sum(theirs),
+        **Counter(str(v.outcome) for v in ours),
+    }
     print(json.dumps(found) if args.json else json.dumps(found, indent=2))
 
 

@@ -14,6 +14,7 @@ import signal
 import site
 import sys
 import types
+from contextlib import suppress
 from typing import Any
 
 PROGRAM = "program.py"  # its name in tracebacks
@@ -36,9 +37,9 @@ def main() -> None:
 def confine(task: dict[str, Any]) -> None:
     """Limits of this process, then the ways that were chosen. Raises OSError if one of them is not to be had."""
     limits = task["limits"]
-    cpu = int(limits["seconds"]) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu"], limits["cpu"] + 1))  # first a signal that says why, then death
     for what, limit in (
-        (resource.RLIMIT_CPU, cpu), (resource.RLIMIT_AS, limits["memory"]), (resource.RLIMIT_FSIZE, limits["file"]),
+        (resource.RLIMIT_AS, limits["memory"]), (resource.RLIMIT_FSIZE, limits["file"]),
         (resource.RLIMIT_NOFILE, limits["open_files"]), (resource.RLIMIT_CORE, 0),
     ):  # fmt: skip
         resource.setrlimit(what, (limit, limit))
@@ -74,10 +75,8 @@ def run(source: str, answers: int, token: str) -> None:
     except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the verdict
         del spare
         found = {"token": token, **described(error, source)}
-    try:
+    with suppress(BaseException):  # a closed or replaced stream is the program's own affair
         flush()
-    except BaseException:  # noqa: BLE001, S110 -- a closed or replaced stream is the program's own affair
-        pass
     write(answers, dumps(found).encode() + b"\n")
     leave(0)
 

@@ -22,7 +22,16 @@ from mistral7b.evals.sandbox.verdict import Limits, Outcome, Verdict
 from mistral7b.evals.sandbox.watch import Watch
 
 WAYS = (("seccomp", "landlock"), ("seccomp", "mounts"))  # in the order in which they are tried
-_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
+_LIBRARIES = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/share/zoneinfo",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+)
 _DEVICES = ("/dev/zero", "/dev/urandom", "/dev/random")
 
 _TRIAL = """
@@ -42,8 +51,9 @@ class Sandbox:
     as its working folder and home, no standard input, the standard library and nothing else to import.
 
     `ways` says what contains them on this machine: ("seccomp", "landlock") or ("seccomp", "mounts"), proved by a trial at
-    birth. Contained means: no socket, no other process, no file written outside its folder, none read but the standard library's, no
-    signal to anybody else, limits (`Limits`), and nothing of it alive afterwards. Not contained: what it does to itself. A
+    birth. Contained means: no socket, no other process, no file
+    written outside its folder, none read but the standard library's, no signal to anybody else, limits (`Limits`), and nothing of
+    it alive afterwards. Not contained: what it does to itself. A
     program made to be taken for one that passes can be; one that merely ends early is not. Time is counted from where the
     interpreter is ready.
 

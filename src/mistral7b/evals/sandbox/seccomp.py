@@ -90,8 +90,21 @@ def steps(own: int) -> list[Step]:
         if (number := numbers[column]) is not None:
             program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, refuse)]
     allow: Step = (_RETURN, 0, 0, _ALLOW)
-    of_clone: list[Step] = [(_LOAD, 0, 0, 16), (_AND, 0, 0, _CLONE_THREAD), (_EQUAL, 0, 1, _CLONE_THREAD), allow, (_RETURN, 0, 0, refuse)]
-    of_sendto: list[Step] = [(_LOAD, 0, 0, 48), (_EQUAL, 0, 3, 0), (_LOAD, 0, 0, 52), (_EQUAL, 0, 1, 0), allow, (_RETURN, 0, 0, refuse)]
+    of_clone: list[Step] = [
+        (_LOAD, 0, 0, 16),
+        (_AND, 0, 0, _CLONE_THREAD),
+        (_EQUAL, 0, 1, _CLONE_THREAD),
+        allow,
+        (_RETURN, 0, 0, refuse),
+    ]
+    of_sendto: list[Step] = [
+        (_LOAD, 0, 0, 48),
+        (_EQUAL, 0, 3, 0),
+        (_LOAD, 0, 0, 52),
+        (_EQUAL, 0, 1, 0),
+        allow,
+        (_RETURN, 0, 0, refuse),
+    ]
     to_itself: list[Step] = [(_LOAD, 0, 0, 16), (_EQUAL, 0, 1, own), allow, (_RETURN, 0, 0, refuse)]
     of_prlimit: list[Step] = [(_LOAD, 0, 0, 16), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, own), allow, (_RETURN, 0, 0, refuse)]
     of_ioctl: list[Step] = [(_LOAD, 0, 0, 24)]

@@ -17,13 +17,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one program: `seconds` by the clock and of CPU each, bytes of address space, of one file and of all its files,
+    """Of one program: whole seconds of `cpu`, which end a loop, and `seconds` by the clock, which end what waits and leave room
+    for a busy machine; bytes of address space, of one file and of all its files (`disk`), files and folders it makes,
     open files, threads (it is one process), bytes of its output that are kept."""
 
-    seconds: float = 10.0
+    cpu: int = 15
+    seconds: float = 60.0
     memory: int = 1 << 30
     file: int = 16 << 20
     disk: int = 64 << 20
+    files: int = 1000
     open_files: int = 64
     threads: int = 32
     output: int = 8 << 10

@@ -8,6 +8,7 @@ import selectors
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from mistral7b.evals.sandbox.verdict import Limits, Outcome, Verdict
 _START = 60.0  # seconds that an interpreter may take to be ready, on a busy machine
 _TURN = 0.02  # seconds between two looks
 _ANSWER = 64 << 10  # bytes of what it says of itself that are read
-_ENTRIES = 5_000  # files and folders it may make
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Watch:
             return f"more than {self.limits.threads} threads"
         size = entries = 0
         folders = [self.folder]
-        while folders and entries <= _ENTRIES and size <= self.limits.disk:
+        while folders and entries <= self.limits.files and size <= self.limits.disk:
             try:
                 with os.scandir(folders.pop()) as found:
                     for entry in found:
@@ -101,15 +101,13 @@ class Watch:
                             folders.append(Path(entry.path))
             except OSError:  # gone since, or closed by the program
                 continue
-        if entries > _ENTRIES:
-            return f"more than {_ENTRIES:,} files"
+        if entries > self.limits.files:
+            return f"more than {self.limits.files:,} files"
         return f"more than {self.limits.disk:,} bytes of files" if size > self.limits.disk else None
 
     def _end(self) -> None:
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         self.process.kill()
         self.process.wait()
 
@@ -131,7 +129,7 @@ class Watch:
             return Outcome.FAILED, f"ended before its tests were through, with exit status {status}"
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         if name == "SIGXCPU":
-            return Outcome.TIMED_OUT, f"more than {self.limits.seconds:g} s of CPU"
-        if name == "SIGKILL":
+            return Outcome.TIMED_OUT, f"more than {self.limits.cpu} s of CPU"
+        if name == "SIGKILL":  # not by this watch
             return Outcome.OUT_OF_MEMORY, "killed by the system"
         return Outcome.FAILED, f"died of {name}"
