@@ -76,7 +76,7 @@ def run_all(
 ) -> Results:
     """Runs a plan on a model, through its `adapter` if one is named; `about` is what the results are to tell of it.
 
-    In `out` are then results.json, items/, report.md and figure.png, and answers.jsonl, from which a run that was stopped goes on.
+    `out` then has results.json, items/, report.md, figure.png, and answers.jsonl, from which a run that was stopped goes on.
     Raises DataError if `out` holds another run, or one is writing there.
     """
     if out is not None:
