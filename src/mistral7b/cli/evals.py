@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mistral7b.cli import options
-from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, examples, group
+from mistral7b.cli import (
+    eval_arena,
+    eval_list,
+    eval_mt_bench,
+    eval_passkey,
+    eval_positions,
+    eval_run,
+    eval_safety,
+    options,
+)
+from mistral7b.cli.help import CONTEXT_SETTINGS, Verb, Verbs, examples, group
 from mistral7b.cli.opening import find_model, settle_threads
 from mistral7b.cli.terminal import GIGABYTE, emit, note, progress, table
 from mistral7b.errors import DataError, TokenizerError
@@ -18,7 +27,32 @@ _BPB = (
     "mistral7b eval bpb held-out.jsonl.gz --model ./Mistral-7B-v0.3 --json",
 )
 
-app = group("Measure how good a model is.", *_BPB)
+
+class Evals(Verbs):
+    """Its verbs, and before them whatever is none: the names of benchmarks, which `run` takes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        verb = not args or args[0] in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if verb else ["run", *args])
+
+
+app = group(
+    "Measure how good a model is.",
+    "mistral7b eval piqa --data-dir ../shared/data/eval --limit 20 --json",
+    "mistral7b eval table2 --data-dir ../shared/data/eval --model ./Mistral-7B-v0.1 --out table2",
+    "mistral7b eval list",
+    cls=Evals,
+)
+for name, verb, epilog in (
+    ("run", eval_run.run, eval_run.EXAMPLES),
+    ("list", eval_list.list_benchmarks, eval_list.EXAMPLES),
+    ("positions", eval_positions.positions, examples(*eval_positions.LINES)),
+    ("passkey", eval_passkey.passkey, examples(*eval_passkey.LINES)),
+    ("mt-bench", eval_mt_bench.mt_bench, eval_mt_bench.EXAMPLES),
+    ("arena", eval_arena.arena, eval_arena.EXAMPLES),
+    ("safety", eval_safety.safety, eval_safety.EXAMPLES),
+):
+    app.command(name, cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
 
 
 @app.command(cls=Verb, epilog=examples(*_BPB), context_settings=CONTEXT_SETTINGS)

@@ -46,9 +46,9 @@ class Verbs(TyperGroup):
             formatter.write_dl([record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))])
 
 
-def group(help: str, *lines: str) -> typer.Typer:
+def group(help: str, *lines: str, cls: type[Verbs] = Verbs) -> typer.Typer:
     """A verb that has verbs of its own; alone it shows its page, with `lines` as examples."""
-    app = typer.Typer(cls=Verbs, rich_markup_mode=None, invoke_without_command=True, context_settings=CONTEXT_SETTINGS,
+    app = typer.Typer(cls=cls, rich_markup_mode=None, invoke_without_command=True, context_settings=CONTEXT_SETTINGS,
                       help=help, epilog=examples(*lines))  # fmt: skip
 
     @app.callback()

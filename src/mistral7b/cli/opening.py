@@ -85,11 +85,12 @@ def open_model(
     device: str,
     max_model_len: int | None,
     variant: str | None,
+    max_num_seqs: int = 1,
     lora: Path | None = None,
     force: bool,
     quiet: bool,
 ) -> Opened:
-    """The model, ready to answer one request at a time; unless `quiet`, what was read goes to stderr."""
+    """The model, ready to answer `max_num_seqs` requests at a time; unless `quiet`, what was read goes to stderr."""
     from mistral7b.api import LLM
 
     path = find_model(model)
@@ -97,8 +98,8 @@ def open_model(
     adapter = None if lora is None else str(lora)
     with progress(f"loading {model}", at_least=GIGABYTE) as loaded:
         llm = LLM(
-            path, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=1, variant=variant,
-            adapters={} if adapter is None else {adapter: Path(adapter)}, force=force, progress=loaded,
+            path, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=max_num_seqs,
+            variant=variant, adapters={} if adapter is None else {adapter: Path(adapter)}, force=force, progress=loaded,
         )  # fmt: skip
     settle_threads(llm.checkpoint.config.n_params)
     found = llm.checkpoint.variant
