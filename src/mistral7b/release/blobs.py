@@ -98,6 +98,7 @@ class Store:
             if not (self.home.models / f"{key}.json").is_file():
                 raise StoreError(f"the store holds no model {key}; `mistral7b download --list` shows their names")
             (self.home.models / f"{key}.json").unlink()
+            (self.home.models / f"{key}.torrent").unlink(missing_ok=True)
             shutil.rmtree(self.home.models / key, ignore_errors=True)
 
     def prune(self) -> int:

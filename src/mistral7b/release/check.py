@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -31,6 +31,19 @@ class Claim:
 
 
 ANY = Claim()
+
+
+def claim_of(*, signed_by: str | None, variant: str | None, only: Iterable[str]) -> Claim:
+    """A claim as people write it: a bare word in `only`, such as safetensors, means the files of that kind. Raises ReleaseError
+    for a variant that there is not and for what is no key."""
+    if variant is not None and variant.lower() not in VARIANTS:
+        raise ReleaseError(f"there is no published model {variant!r}; they are {', '.join(VARIANTS)}")
+    if signed_by is not None:
+        from mistral7b.release.keys import read_public
+
+        signed_by = read_public(signed_by)
+    patterns = tuple(word if any(sign in word for sign in ".*?[") else f"*.{word}*" for word in only)
+    return Claim(signed_by, None if variant is None else variant.lower(), patterns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,16 @@ from mistral7b.release.ways import Fetch, Progress, Wish, bring
 
 @dataclass(frozen=True, kw_only=True)
 class Got:
-    """What was got: `fetched` is False where the store had it, `apart` where the pickle of a launch is kept."""
+    """What was got: `fetched` is False where the store had it, `signer` whose signature it has, trusted or not, `torrent` the
+    .torrent it came by, `apart` where the pickle of a launch is kept."""
 
     folder: Path
     source: str
     files: Mapping[str, FileHash]
     checks: tuple[Check, ...]
     fetched: bool
+    signer: str | None = None
+    torrent: Path | None = None
     apart: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -44,6 +47,8 @@ class Got:
             "bytes": sum(file.size for file in self.files.values()),
             "checks": [{"name": check.name, "status": check.status, "detail": check.detail} for check in self.checks],
             "fetched": self.fetched,
+            "signer": self.signer,
+            "torrent": None if self.torrent is None else str(self.torrent),
             "apart": None if self.apart is None else str(self.apart),
         }
 
@@ -63,8 +68,9 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     if wish.to is None and (kept := store.model(key)) is not None:
         checked = check_claim(kept.folder, dict(kept.files), claim)
         return Got(
-            folder=kept.folder, source=kept.source, files=kept.files, checks=kept.checks[:1] + checked.checks, fetched=False
-        )
+            folder=kept.folder, source=kept.source, files=kept.files, checks=kept.checks[:1] + checked.checks, fetched=False,
+            signer=checked.signer, torrent=_if_there(home.models / f"{key}.torrent"),
+        )  # fmt: skip
     if wish.to is not None:
         refuse_taken(wish.to)
     if claim.signed_by is not None and source.kind in ("tar", "file"):
@@ -80,10 +86,17 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
         target = _settle(store, key, source, wish.to, ready, Checked(checked.files, checks))
         if ready != fetch.folder:
             _keep_apart(fetch.folder, apart)
+        torrent = target.with_name(f"{target.name}.torrent")
+        if fetch.torrent is not None and not torrent.exists():
+            shutil.copyfile(fetch.torrent, torrent)
     return Got(
-        folder=target, source=source.link, files=checked.files, checks=checks, fetched=True,
-        apart=apart if ready != fetch.folder else None,
+        folder=target, source=source.link, files=checked.files, checks=checks, fetched=True, signer=checked.signer,
+        torrent=None if fetch.torrent is None else torrent, apart=apart if ready != fetch.folder else None,
     )  # fmt: skip
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 def _places(home: Home, key: str, to: Path | None) -> tuple[Path, Path]:

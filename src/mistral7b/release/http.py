@@ -92,8 +92,8 @@ def get(
     if (found := hashes.found[stated.algorithm].hexdigest()) != (stated.digest or found) or size != (stated.size or size):
         part.unlink()
         raise StoreError(
-            f"{url} is not the file it should be: {size:,} bytes with {stated.algorithm} {found} where {stated.digest} is stated, "
-            "and was thrown away; try another mirror"
+            f"{url} is not the file it should be: {size:,} bytes with {stated.algorithm} {found} where {stated.digest} "
+            "is stated; it was thrown away: try another mirror"
         )
     os.replace(part, path)
     return str(hashes.found["sha256"].hexdigest())

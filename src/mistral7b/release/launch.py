@@ -11,6 +11,7 @@ from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.errors import StoreError
 from mistral7b.release.http import UNKNOWN, Stated
 from mistral7b.release.sources import Source, parse
+from mistral7b.variants import VARIANTS
 
 Channel = Literal["torrent", "tar"]
 
@@ -40,6 +41,21 @@ def launched(variant: str, channel: Channel) -> Source:
     address, md5 = TARS[variant]
     stated = UNKNOWN if md5 is None else Stated("md5", md5)
     return Source("tar", address, Path(address).stem, stated=stated, variant=variant)
+
+
+def find(name: str, channel: Channel | None = None) -> Source | None:
+    """What `name`, a link, a .torrent or a published model, leads to; None for what the hub has, or another room knows.
+
+    A published model comes by `channel`; with None only one that the hub does not have is ours. Raises StoreError for a malformed
+    link, and for a channel that it never came by.
+    """
+    variant = VARIANTS.get(name.lower())
+    if variant is not None and (channel is not None or variant.hub_id is None):
+        return launched(variant.name, channel or "tar")
+    if channel is not None:
+        raise StoreError(f"--source {channel} is for published models, {', '.join(VARIANTS)}; leave it out for {name}")
+    source = parse(name)
+    return None if source is None else recognise(source)
 
 
 def recognise(source: Source) -> Source:
