@@ -66,6 +66,14 @@ class Store:
         keys = sorted(path.stem for path in self.home.models.glob("*.json"))
         return [kept for key in keys if (kept := self.model(key)) is not None]
 
+    def has_blobs(self) -> bool:
+        """Whether there is any content that could be shared."""
+        return self.home.blobs.is_dir() and any(self.home.blobs.iterdir())
+
+    def holds(self, file: FileHash) -> bool:
+        """Whether its content seems to be here; `take` makes sure."""
+        return _is_sized(self.home.blobs / file.sha256, file)
+
     def take(self, sha256: str, path: Path, *, linked: bool) -> bool:
         """Puts the content with this hash at `path` if it is here, as a link or as a copy; a damaged blob is thrown away."""
         blob = self.home.blobs / sha256

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import parse_qs, unquote, urldefrag, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urldefrag, urlsplit
 
 from mistral7b.errors import StoreError
 from mistral7b.release.http import UNKNOWN, Stated
@@ -63,7 +63,9 @@ def _magnet(link: str) -> Source:
             "the magnet link names no torrent (xt=urn:btih:... or xt=urn:btmh:1220...); copy the whole of it, in quotes"
         )
     hashes = tuple(sorted((_hex(topic) for topic in topics), key=len))
-    return Source("magnet", link, _title(asked.get("dn", ["release"])[0]), hashes)
+    title = asked.get("dn", ["release"])[0]
+    mirrors = tuple(f"{seed.rstrip('/')}/{quote(title)}/" for seed in asked.get("ws", []))
+    return Source("magnet", link, _title(title), hashes, mirrors=mirrors)
 
 
 def _hex(topic: str) -> str:

@@ -1,65 +1,94 @@
-"""A torrent into the quarantine: its swarm first, with the mirrors as web seeds of it."""
+"""A torrent into the quarantine: its swarm, the mirrors as web seeds of it, and what the store has of it already."""
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from mistral7b.checkpoint.manifest import MANIFEST
+from mistral7b.checkpoint.configs import HF, PARAMS
+from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
 from mistral7b.checkpoint.report import Check
-from mistral7b.errors import ReleaseError, StoreError
+from mistral7b.errors import CheckpointError, ReleaseError, StoreError
 from mistral7b.release.contents import SIGNATURE
-from mistral7b.release.extra import needed_for
 from mistral7b.release.http import get_small
+from mistral7b.release.launch import is_launch
 
 if TYPE_CHECKING:
     from mistral7b.release.ways import Fetch
 
 _TORRENT = "release.torrent"
+_FIRST = (MANIFEST, SIGNATURE, PARAMS, HF)  # small, and every model has one of them
 
 
 def swarm(fetch: Fetch) -> Check:
     """Fetches the torrent of `fetch` and lets `fetch.folder` be where it stands; every piece was held against the info hash.
 
-    Raises StoreError for what cannot be fetched, ReleaseError for a torrent that is refused.
+    Of what its manifest lists, the store's own files are not asked for. Raises StoreError for what cannot be fetched,
+    ReleaseError for a torrent that is refused.
     """
-    with needed_for("a torrent"):
-        import libtorrent  # noqa: F401 - told before anything is asked of the network
     from mistral7b.release.fetch import fetch as run
 
     link, hashes = _link(fetch)
+
+    def part(only: tuple[str, ...]) -> Path:
+        wish = fetch.wish
+        return run(link, fetch.room / "swarm", only=only, peers=wish.peers, settings=wish.settings, progress=fetch.at)
+
+    at_hand: dict[str, FileHash] = {}
     only = () if not fetch.claim.only else (*fetch.claim.only, MANIFEST, SIGNATURE)
-    fetch.folder = run(
-        link, fetch.room / "swarm", only=only, peers=fetch.wish.peers, settings=fetch.wish.settings, progress=fetch.at
-    )
-    return Check("source", "pass", f"torrent {' and '.join(hashes)}: every piece as it states")
+    if fetch.store.has_blobs() and not is_launch(fetch.source):
+        first = part(_FIRST)
+        listed = _listed(first)
+        at_hand = {name: file for name, file in listed.items() if fetch.claim.wants(name) and fetch.store.holds(file)}
+        missing = [name for name in listed if fetch.claim.wants(name) and name not in at_hand]
+        only = tuple(glob.escape(name) for name in (*missing, MANIFEST, SIGNATURE)) if at_hand else only
+    fetch.folder = part(only)
+    if fetch.torrent is None:
+        beside = (folder / _TORRENT for folder in (fetch.folder.parent, fetch.folder.parent.parent))
+        fetch.torrent = next((path for path in beside if path.is_file()), None)
+    for name, file in at_hand.items():
+        if not fetch.take(file.sha256, fetch.folder / name):
+            raise StoreError(f"{name} was in the store, damaged, and is thrown away; run it again to fetch it")
+    shared = f"; {len(at_hand)} files were in the store" if at_hand else ""
+    return Check("source", "pass", f"torrent {' and '.join(hashes)}: every piece as it states{shared}")
+
+
+def _listed(folder: Path) -> dict[str, FileHash]:
+    if not (folder / MANIFEST).is_file():
+        return {}
+    try:
+        return read_manifest(folder / MANIFEST)
+    except CheckpointError as error:
+        raise ReleaseError(str(error)) from None
 
 
 def _link(fetch: Fetch) -> tuple[str, tuple[str, ...]]:
     """(The magnet link or the path of a .torrent, with the mirrors as web seeds; the info hashes in hex)."""
     source, torrent = fetch.source, fetch.room / _TORRENT
     if source.kind == "magnet":
-        seeds = [seed for mirror in fetch.wish.mirrors if (seed := _web_seed(mirror, source.title)) is not None]
+        seeds = _web_seeds(fetch, source.title)
+        # Where a mirror has the .torrent, no peer is needed to learn what the hash stands for.
         for mirror in fetch.mirrors:
-            # Where a mirror has the .torrent, no peer is needed to learn what the hash stands for.
-            if get_small(f"{mirror.removesuffix('/')}.torrent", torrent) and set(source.hashes) <= set(info_hashes(torrent)):
+            try:
+                there = get_small(f"{mirror.removesuffix('/')}.torrent", torrent)
+            except StoreError:
+                continue
+            if there and set(source.hashes) <= set(info_hashes(torrent)):
                 fetch.torrent = torrent
                 return str(with_web_seeds(torrent, seeds)), source.hashes
         return source.link + "".join(f"&ws={quote(seed, safe='')}" for seed in seeds), source.hashes
-    if "://" in source.link:
-        if not get_small(source.link, torrent):
-            raise StoreError(f"{source.link} does not exist; check the address")
-    else:
+    if "://" not in source.link:
         torrent.write_bytes(Path(source.link).read_bytes())
+    elif not get_small(source.link, torrent):
+        raise StoreError(f"{source.link} does not exist; check the address")
     fetch.torrent = torrent
-    hashes = info_hashes(torrent)
-    seeds = [seed for mirror in fetch.wish.mirrors if (seed := _web_seed(mirror, _parsed(torrent).name)) is not None]
-    return str(with_web_seeds(torrent, seeds)), hashes
+    return str(with_web_seeds(torrent, _web_seeds(fetch, _parsed(torrent).name))), info_hashes(torrent)
 
 
 def info_hashes(torrent: Path) -> tuple[str, ...]:
-    """The hex info hashes in a .torrent, v1 first. Raises ReleaseError for a file that is none."""
+    """The hex info hashes in a .torrent, v1 first. Raises StoreError or ReleaseError for a file that is none, or is refused."""
     found = _parsed(torrent).info_hashes
     return tuple(str(one) for one, there in ((found.v1, found.has_v1()), (found.v2, found.has_v2())) if there)
 
@@ -78,16 +107,17 @@ def with_web_seeds(torrent: Path, seeds: list[str]) -> Path:
     return seeded
 
 
-def _web_seed(mirror: str, name: str) -> str | None:
-    """The address that BEP 19 wants, of the folder around the release's; None where that has another name than the torrent."""
-    around, _, last = mirror.rstrip("/").rpartition("/")
-    return f"{around}/" if last == quote(name) and urlsplit(mirror).hostname else None
+def _web_seeds(fetch: Fetch, name: str) -> list[str]:
+    """The addresses that BEP 19 wants, of the folders around the release's; none where that has another name than the torrent."""
+    seeds = []
+    for mirror in fetch.wish.mirrors:
+        around, _, last = mirror.rstrip("/").rpartition("/")
+        if last == quote(name) and urlsplit(mirror).hostname:
+            seeds.append(f"{around}/")
+    return seeds
 
 
 def _parsed(torrent: Path) -> Any:
-    import libtorrent as lt
+    from mistral7b.release.link import read_torrent
 
-    try:
-        return lt.load_torrent_file(str(torrent))
-    except RuntimeError as error:
-        raise ReleaseError(f"{torrent.name} is no .torrent: {error}") from None
+    return read_torrent(torrent)
