@@ -25,12 +25,14 @@ VERBS = (
     "pretrain",
     "finetune",
     "download",
+    "release",
     "bench",
 )
 PAGES = (*VERBS, *(f"{group} {verb}" for group, verbs in GROUPS.items() for verb in verbs))
 HEAVY = (
     "torch", "numpy", "mistral_common", "transformers", "huggingface_hub", "safetensors", "gguf", "pydantic", "rich", "fastapi",
     "uvicorn", "prometheus_client", "llguidance", "sentencepiece", "yaml",
+    "cryptography", "libtorrent", "segno",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from mistral7b.cli import (
     models,
     pretrain,
     quantize,
+    release,
     serve,
     tokenizer,
     verify,
@@ -51,6 +52,7 @@ for verb, epilog in (
     (pretrain.pretrain, pretrain.EXAMPLES),
     (finetune.finetune, finetune.EXAMPLES),
     (download.download, download.EXAMPLES),
+    (release.release, release.EXAMPLES),
     (bench.bench, bench.EXAMPLES),
 ):
     app.command(cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)

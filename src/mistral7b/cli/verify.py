@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "mistral7b verify ./Mistral-7B-v0.3",
     "mistral7b verify ./my-model --write-manifest",
+    "mistral7b verify ./my-model --manifest signed.json --signed-by their.pub",
     "mistral7b verify --machine",
     "mistral7b verify ./Mistral-7B-v0.1 --oracles --ppl-file wiki.test.raw --report v0.1.json",
 )
@@ -39,6 +41,10 @@ def verify(
     write_manifest: Annotated[
         bool, typer.Option("--write-manifest", help="Hash the files of a good model into its manifest.json, and end.")
     ] = False,
+    signed_by: Annotated[
+        str | None,
+        typer.Option("--signed-by", metavar="KEY", help="The manifest must be signed by this public key, or key file."),
+    ] = None,
     no_hashes: Annotated[bool, typer.Option("--no-hashes", help="Hash no files: seconds instead of minutes.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Let parts that contradict each other pass, with a note.")] = False,
     oracles: Annotated[
@@ -75,13 +81,15 @@ def verify(
         raise RequestError("Missing argument 'MODEL'. Try 'mistral7b verify --help'")
     if (oracle_file or ppl_file) and not oracles:
         raise RequestError("--oracle-file and --ppl-file belong to --oracles; add it")
-    if write_manifest and (manifest or no_hashes or oracles):
-        raise RequestError("--write-manifest checks nothing; leave out --manifest, --no-hashes and --oracles")
+    if write_manifest and (manifest or signed_by or no_hashes or oracles):
+        raise RequestError("--write-manifest checks nothing; leave out --manifest, --signed-by, --no-hashes and --oracles")
+    if signed_by and no_hashes:
+        raise RequestError("--signed-by is about the files' hashes; leave out --no-hashes")
     path = find_model(model)
     if write_manifest:
         _write_manifest(path, as_json=as_json)
         return
-    found = _check(path, manifest, hashes=not no_hashes, force=force)
+    found = _check_signed(path, manifest, signed_by, _check(path, manifest, hashes=not no_hashes, force=force))
     value = found.to_json()
     if oracles and found.ok:
         value["oracles"] = _ask_oracles(path, found, oracle_file, ppl_file, dtype=dtype, device=device, force=force)
@@ -119,6 +127,17 @@ def _check(path: Path, manifest: Path | None, *, hashes: bool, force: bool) -> R
         return check(
             path, force=force, manifest=manifest, hashes=hashes, progress=lambda name, done, total: read(done, total, name)
         )
+
+
+def _check_signed(path: Path, manifest: Path | None, signed_by: str | None, found: Report) -> Report:
+    """With the check "signature", if there is one or there must be."""
+    from mistral7b.checkpoint.manifest import MANIFEST
+    from mistral7b.release.sign import check_signature, signature_of
+
+    manifest = manifest or (path if path.is_dir() else path.parent) / MANIFEST
+    if signed_by is None and not signature_of(manifest).is_file():
+        return found
+    return replace(found, checks=(*found.checks, check_signature(manifest, signed_by, found.files)))
 
 
 def _ask_oracles(

@@ -28,6 +28,13 @@ def new_key() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.generate()
 
 
+def new_key_file(path: Path) -> Ed25519PrivateKey:
+    """A fresh private key, once it stands in the file `path`; raises ReleaseError as `write_key`."""
+    key = new_key()
+    write_key(key, path)
+    return key
+
+
 def write_key(key: Ed25519PrivateKey, path: Path) -> None:
     """Writes the private `key` as PKCS8 in PEM, for its owner alone. Raises ReleaseError if `path` exists or cannot be made."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral7b.checkpoint.manifest import MANIFEST
+from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
+from mistral7b.checkpoint.report import Check
 from mistral7b.config import parse_object
-from mistral7b.errors import ConfigError, ReleaseError
+from mistral7b.errors import CheckpointError, ConfigError, ReleaseError
 from mistral7b.release.extra import needed_for
-from mistral7b.release.keys import ALGORITHM, canonical, public_bytes, public_text, read_public
+from mistral7b.release.keys import ALGORITHM, canonical, fingerprint, public_bytes, public_text, read_public
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -67,6 +69,26 @@ def verify_signature(manifest: Path, trusted: str | None) -> Signed:
     except (InvalidSignature, ValueError):
         raise ReleaseError(f"{manifest} is not what {key} signed: one of the two was changed; fetch both again") from None
     return Signed(key, trusted=wanted is not None)
+
+
+def check_signature(manifest: Path, trusted: str | None, files: Mapping[str, FileHash]) -> Check:
+    """The check "signature" of `verify`: passed only if `trusted` signed the manifest and it lists all `files` of the model.
+
+    A file beside those that were signed could change what the model does. A valid signature is skipped where no key is asked
+    for, since it then vouches for nothing. Raises ReleaseError for a `trusted` that is no key.
+    """
+    wanted = None if trusted is None else read_public(trusted)
+    try:
+        signed = verify_signature(manifest, wanted)
+        if not signed.trusted:
+            return Check(
+                "signature", "skip", f"signed by {signed.key}, which nobody vouches for here; --signed-by says whom you trust"
+            )
+        if strangers := sorted(files.keys() - read_manifest(manifest).keys()):
+            return Check("signature", "fail", f"{strangers[0]} is not among the files that {signed.key} signed; remove it")
+    except (ReleaseError, CheckpointError) as error:
+        return Check("signature", "fail", str(error))
+    return Check("signature", "pass", f"{manifest.name} is signed by {signed.key} ({fingerprint(signed.key)})")
 
 
 def _parse(path: Path) -> tuple[str, bytes]:
