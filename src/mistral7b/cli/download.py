@@ -78,6 +78,10 @@ def download(
     lab: Annotated[
         bool, typer.Option("--lab", help="Find peers on this network only, without trackers or DHT.", rich_help_panel=_SWARM)
     ] = False,
+    patience: Annotated[
+        float,
+        typer.Option("--patience", metavar="S", help="Give up when no peer sent anything for S seconds.", rich_help_panel=_SWARM),
+    ] = 300.0,
     no_dht: Annotated[bool, typer.Option("--no-dht", help="Do not ask the DHT.", rich_help_panel=_SWARM)] = False,
     no_trackers: Annotated[bool, typer.Option("--no-trackers", help="Do not ask trackers.", rich_help_panel=_SWARM)] = False,
     no_pex: Annotated[bool, typer.Option("--no-pex", help="Do not ask peers for peers.", rich_help_panel=_SWARM)] = False,
@@ -112,7 +116,7 @@ def download(
             return
         if revision is not None:
             raise RequestError("--revision is for hub ids; a link names one state of its files already")
-        settings = _settings(lab=lab, dht=not no_dht, trackers=not no_trackers, pex=not no_pex, lsd=not no_lsd)
+        settings = _settings(patience, lab=lab, dht=not no_dht, trackers=not no_trackers, pex=not no_pex, lsd=not no_lsd)
         got = _get(found, to, only, signed_by, variant, peer, mirror, settings)
         _show(got, None if export is None else _export(got, export, found), as_json=as_json)
 
@@ -122,19 +126,16 @@ def _refuse_for_hub(**given: object) -> None:
         raise RequestError(f"--{asked[0].replace('_', '-')} is for releases: a link, a .torrent, or --source torrent or tar")
 
 
-def _settings(*, lab: bool, dht: bool, trackers: bool, pex: bool, lsd: bool) -> Settings | None:
-    """None for the usual ones."""
-    if not lab and dht and trackers and pex and lsd:
-        return None
+def _settings(patience: float, *, lab: bool, dht: bool, trackers: bool, pex: bool, lsd: bool) -> Settings:
     from mistral7b.release.session import Settings
 
-    settings = Settings(dht=dht, trackers=trackers, pex=pex, lsd=lsd)
+    settings = Settings(dht=dht, trackers=trackers, pex=pex, lsd=lsd, patience_s=patience)
     return settings.lab() if lab else settings
 
 
 def _get(
     source: Source, to: Path | None, only: list[str] | None, signed_by: str | None, variant: str | None,
-    peers: list[str] | None, mirrors: list[str] | None, settings: Settings | None,
+    peers: list[str] | None, mirrors: list[str] | None, settings: Settings,
 ) -> Got:  # fmt: skip
     from mistral7b.release.check import claim_of
     from mistral7b.release.get import get
@@ -181,6 +182,8 @@ def _show(got: Got, exported: list[Path] | None, *, as_json: bool) -> None:
         return
     table([[_MARKS[check.status], (check.name, ""), (check.detail, "")] for check in got.checks])
     report(got.folder, [got.folder / name for name in got.files], as_json=False)
+    if got.torrent is not None:
+        note(f"its .torrent is {got.torrent}")
     if got.apart is not None:
         note(f"what came was a pickle: it was rewritten as safetensors, and is kept apart in {got.apart}")
     if exported is not None:

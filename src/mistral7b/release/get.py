@@ -62,6 +62,10 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     What broke off is continued by the next call. Raises StoreError for what cannot be fetched or stored, ReleaseError and
     CheckpointError for what is not what it claims to be, each in one line; what was refused never leaves the quarantine.
     """
+    if source.kind == "torrent" and "://" not in source.link:
+        from mistral7b.release.swarming import identified
+
+        source = identified(source)
     wish, source, store = wish or Wish(), recognise(source), Store(home)
     claim = replace(wish.claim, variant=wish.claim.variant or source.variant)
     key = source.key(claim.only)

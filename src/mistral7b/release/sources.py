@@ -24,8 +24,8 @@ _DIGEST = re.compile(r"(md5=[0-9a-f]{32}|sha256=[0-9a-f]{64})", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class Source:
     """`link` is a magnet, an address or the path of a .torrent; `title` the last name in it; `hashes` the hex info hashes of a
-    magnet; `stated` what its fragment, or the table of launches, says of a single file; `variant` the published model that it
-    must be; `mirrors` where its files lie too."""
+    torrent, where they are known; `stated` what its fragment, or the table of launches, says of a single file; `variant` the
+    published model that it must be; `mirrors` where its files lie too."""
 
     kind: Kind
     link: str
@@ -37,10 +37,7 @@ class Source:
 
     def key(self, only: tuple[str, ...] = ()) -> str:
         """The name of its folder: what it is called, and 8 digits that tell it from others of that name."""
-        content = self.link
-        if self.kind == "torrent" and (path := Path(self.link)).is_file():
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-        identity = "\n".join([self.hashes[0] if self.hashes else content, *only])
+        identity = "\n".join([self.hashes[0] if self.hashes else self.link, *only])
         return f"{self.title}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
@@ -51,7 +48,7 @@ def parse(link: str) -> Source | None:
     if link.lower().startswith(("http://", "https://")):
         return _address(link)
     if link.endswith(".torrent") and Path(link).is_file():
-        return Source("torrent", link, _title(Path(link).stem))
+        return Source("torrent", link, clean(Path(link).stem))
     return None
 
 
@@ -65,7 +62,7 @@ def _magnet(link: str) -> Source:
     hashes = tuple(sorted((_hex(topic) for topic in topics), key=len))
     title = asked.get("dn", ["release"])[0]
     mirrors = tuple(f"{seed.rstrip('/')}/{quote(title)}/" for seed in asked.get("ws", []))
-    return Source("magnet", link, _title(title), hashes, mirrors=mirrors)
+    return Source("magnet", link, clean(title), hashes, mirrors=mirrors)
 
 
 def _hex(topic: str) -> str:
@@ -88,17 +85,17 @@ def _address(link: str) -> Source:
     algorithm, _, digest = fragment.partition("=")
     stated = Stated(algorithm, digest) if digest else UNKNOWN
     if last.endswith(".torrent"):
-        return Source("torrent", address, _title(last.removesuffix(".torrent")), stated=stated)
+        return Source("torrent", address, clean(last.removesuffix(".torrent")), stated=stated)
     if last.endswith(".tar"):
-        return Source("tar", address, _title(last.removesuffix(".tar")), stated=stated)
+        return Source("tar", address, clean(last.removesuffix(".tar")), stated=stated)
     if last.endswith(_FILES):
-        return Source("file", address, _title(Path(last).stem), stated=stated)
+        return Source("file", address, clean(Path(last).stem), stated=stated)
     if parts.query or last.endswith((".zip", ".gz", ".tgz", ".html")):
         raise StoreError(f"{link} is no release: give a folder with manifest.json, a .torrent, .tar, .gguf or .safetensors")
     folder = address.removesuffix("manifest.json").rstrip("/") + "/"
-    return Source("folder", folder, _title(last if last != "manifest.json" else folder.rstrip("/").rsplit("/", 1)[-1]))
+    return Source("folder", folder, clean(last if last != "manifest.json" else folder.rstrip("/").rsplit("/", 1)[-1]))
 
 
-def _title(name: str) -> str:
+def clean(name: str) -> str:
     """`name` as the harmless beginning of a folder's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:60] or "release"

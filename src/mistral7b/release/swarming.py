@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -14,8 +15,10 @@ from mistral7b.errors import CheckpointError, ReleaseError, StoreError
 from mistral7b.release.contents import SIGNATURE
 from mistral7b.release.http import get_small
 from mistral7b.release.launch import is_launch
+from mistral7b.release.sources import clean
 
 if TYPE_CHECKING:
+    from mistral7b.release.sources import Source
     from mistral7b.release.ways import Fetch
 
 _TORRENT = "release.torrent"
@@ -84,7 +87,13 @@ def _link(fetch: Fetch) -> tuple[str, tuple[str, ...]]:
     elif not get_small(source.link, torrent):
         raise StoreError(f"{source.link} does not exist; check the address")
     fetch.torrent = torrent
-    return str(with_web_seeds(torrent, _web_seeds(fetch, _parsed(torrent).name))), info_hashes(torrent)
+    return str(with_web_seeds(torrent, _web_seeds(fetch, _parsed(torrent).ti.name()))), info_hashes(torrent)
+
+
+def identified(source: Source) -> Source:
+    """A .torrent on this disk under the name and hashes that its magnet link has, so that both lead to one model."""
+    path = Path(source.link)
+    return replace(source, title=clean(_parsed(path).ti.name()), hashes=info_hashes(path))
 
 
 def info_hashes(torrent: Path) -> tuple[str, ...]:
