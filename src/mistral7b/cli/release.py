@@ -16,7 +16,8 @@ from mistral7b.cli.terminal import GIGABYTE, emit, note, paint, plain, progress,
 from mistral7b.errors import ReleaseError, RequestError
 
 if TYPE_CHECKING:
-    from mistral7b.release.make import Checked, Release
+    from mistral7b.release.candidate import Candidate
+    from mistral7b.release.make import Release
 
 EXAMPLES = examples(
     "mistral7b release ./my-model --out ./published --new-key ~/my.key --licence Apache-2.0",
@@ -91,9 +92,10 @@ def release(
     """
     if (key is None) == (new_key is None) and not (dry_run and key is None):
         raise RequestError("release needs --key FILE, or --new-key FILE to make one; give one of them")
+    from mistral7b.release.candidate import candidate_of
     from mistral7b.release.facts import facts_of
     from mistral7b.release.keys import new_key_file, read_key, refuse_key_file
-    from mistral7b.release.make import check, make_release, refuse_target
+    from mistral7b.release.make import make_release, refuse_target
     from mistral7b.release.reach import Reach
     from mistral7b.release.torrent import parse_piece_size
 
@@ -111,28 +113,27 @@ def release(
         def at(stage: str, done: int, total: int) -> None:
             shown(done, total, stage)
 
-        checked = check(path, facts, at)
-        if dry_run:
-            made = None
-        else:
-            signer = signer or new_key_file(new_key)
-            made = make_release(checked, out, signer, reach=reach, piece_size=pieces, progress=at)
+        model = candidate_of(path, facts, at)
+        made = None
+        if not dry_run:
+            if new_key is not None:
+                signer = new_key_file(new_key)
+            assert signer is not None
+            made = make_release(model, out, signer, reach=reach, piece_size=pieces, progress=at)
+    _tell(made or model, as_json=as_json)
+    if made is not None and not as_json:
+        print(f"\n{made.torrent.magnet}\n")
+        _show_code(made.torrent.magnet)
+
+
+def _tell(made: Candidate | Release, *, as_json: bool) -> None:
+    """One object, or a note for whatever is worth a look and a table."""
     if as_json:
-        emit(checked.to_json() if made is None else made.to_json())
+        emit(made.to_json())
         return
-    for line in (made or checked).notes:
+    for line in made.notes:
         note(line)
-    _show(checked if made is None else made)
-
-
-def _show(made: Checked | Release) -> None:
-    """The table; of what was made the link and its code too."""
     table([[(label, "dim"), (value, "")] for label, value in made.rows()])
-    if (torrent := getattr(made, "torrent", None)) is None:
-        print("nothing was written")
-        return
-    print(f"\n{torrent.magnet}\n")
-    _show_code(torrent.magnet)
 
 
 def _show_code(link: str) -> None:

@@ -48,9 +48,7 @@ def facts_of(
     licence = licence or stated_licence(folder)
     if licence is None:
         raise ReleaseError("no licence is stated at the head of the model's README.md; pass --licence, such as Apache-2.0")
-    return Facts(
-        name=name or folder.resolve().name, licence=licence, created=created_at(date, environ), base_model=base_model
-    )  # fmt: skip
+    return Facts(name=name or _name_of(folder), licence=licence, created=created_at(date, environ), base_model=base_model)
 
 
 def created_at(date: str | None, environ: Mapping[str, str]) -> int:
@@ -88,6 +86,13 @@ def base_of(training: Mapping[str, Any] | None) -> str | None:
         return None
     is_path = base.startswith(("/", ".", "~")) or "\\" in base or base.count("/") > 1
     return Path(base.replace("\\", "/")).name or None if is_path else base
+
+
+def _name_of(folder: Path) -> str:
+    """The folder's own name; of one in the hub's cache, models--OWNER--NAME/snapshots/COMMIT, the model's."""
+    folder = folder.resolve()
+    cached = folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--")
+    return folder.parents[1].name.split("--")[-1] if cached else folder.name
 
 
 def _short(text: str) -> bool:

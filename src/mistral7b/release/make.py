@@ -6,24 +6,21 @@ OUT/NAME.torrent   OUT/NAME.magnet   OUT/NAME.svg   OUT/NAME.pub   OUT/README.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral7b.checkpoint.aside import aside, sync
-from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.manifest import MANIFEST, hash_files
-from mistral7b.checkpoint.report import Report
-from mistral7b.checkpoint.verify import verify
-from mistral7b.config import from_params
 from mistral7b.errors import ReleaseError
+from mistral7b.release.candidate import Candidate, Progress, rows_of
 from mistral7b.release.card import fetch_page, model_card
 from mistral7b.release.extra import needed_for
 from mistral7b.release.keys import fingerprint, public_text
-from mistral7b.release.manifest import Facts, release_manifest, to_bytes
-from mistral7b.release.placing import Stamps, bytes_to_copy, place, refuse_changes, stamps
+from mistral7b.release.manifest import to_bytes
+from mistral7b.release.placing import bytes_to_copy, place, refuse_changes
 from mistral7b.release.qr import write_qr
 from mistral7b.release.reach import Reach
 from mistral7b.release.sign import SIGNATURE, sign
@@ -32,32 +29,9 @@ from mistral7b.release.torrent import Torrent, make_torrent
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-Progress = Callable[[str, int, int], None]  # (stage, bytes done, bytes in all)
 CARD = "README.md"
 _CARDS = ("README", "MODEL_CARD")
 _BESIDE = 16 << 20  # bytes for manifest, torrent and pages
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """A model that passed, and `manifest`, the object it will be released under, without a card that is still to be made.
-
-    `notes` are lines worth a look before everyone can read the files.
-    """
-
-    folder: Path
-    report: Report
-    facts: Facts
-    manifest: Mapping[str, Any]
-    stamps: Stamps
-    notes: tuple[str, ...]
-
-    def rows(self) -> list[tuple[str, str]]:
-        """What to show of it, (label, text)."""
-        return rows_of(self.manifest)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"manifest": dict(self.manifest), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,20 +74,6 @@ class Release:
         }
 
 
-def rows_of(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The manifest in a few lines, (label, text)."""
-    files, config = manifest["files"], from_params(manifest["config"])
-    rows = [
-        ("name", manifest["name"]),
-        ("licence", manifest["licence"]),
-        ("created", manifest["created"]),
-        ("base model", manifest["base_model"]),
-        ("network", config.describe()),
-        ("files", f"{len(files)}, {sum(file['size'] for file in files.values()):,} bytes"),
-    ]
-    return [(label, text) for label, text in rows if text is not None]
-
-
 def refuse_target(out: Path) -> None:
     """Raises ReleaseError where no release can be made, or if a package is missing that makes one."""
     with needed_for("a release"):
@@ -125,27 +85,8 @@ def refuse_target(out: Path) -> None:
         raise ReleaseError(f"{out.parent} is not a folder; make it first")
 
 
-def check(folder: Path, facts: Facts, progress: Progress | None = None) -> Checked:
-    """Holds `folder` against all of `verify`, and against what others can be asked to load; writes nothing.
-
-    Raises ReleaseError for a model that fails, and for a pickle, which runs what its maker wrote into it.
-    """
-    if not folder.is_dir():
-        raise ReleaseError(f"{folder} is not a folder; put the file into one of its own and release that")
-    before = stamps(folder)
-    report = verify(folder, progress=progress)
-    if failed := [check for check in report.checks if check.status == "fail"]:
-        raise ReleaseError(f"{folder} is not released, because verify fails at {failed[0].name}: {failed[0].detail}")
-    if pickles := [name for name in report.files if name.endswith(".pth")]:
-        raise ReleaseError(f"{pickles[0]} is a pickle, which nobody should have to load; convert the model, and release that")
-    manifest = release_manifest(facts, open_checkpoint(folder), report)
-    to_bytes(manifest)
-    notes = tuple(f"everyone will read this path of a machine in mistral7b.json: {path}" for path in _paths(report.training))
-    return Checked(folder=folder, report=report, facts=facts, manifest=manifest, stamps=before, notes=notes)
-
-
 def make_release(
-    checked: Checked,
+    model: Candidate,
     out: Path,
     key: Ed25519PrivateKey,
     *,
@@ -163,22 +104,22 @@ def make_release(
         return None if progress is None else lambda done, total: progress(name, done, total)
 
     refuse_target(out)
-    name, files = checked.facts.name, checked.report.files
-    needs = bytes_to_copy(checked.folder, out.parent, files) + _BESIDE
+    name, files = model.facts.name, model.report.files
+    needs = bytes_to_copy(model.folder, out.parent, files) + _BESIDE
     with aside(out, needs=needs, folder=True, force=False) as made:
         folder = made / name
         folder.mkdir()
-        linked = place(checked.folder, folder, files, stage("copying"))
-        manifest = _write_own(folder, checked.manifest, key)
+        linked = place(model.folder, folder, files, stage("copying"))
+        manifest = _write_own(folder, model.manifest, key)
         torrent = make_torrent(
-            folder, [*manifest["files"], MANIFEST, SIGNATURE], reach=reach, created=checked.facts.created,
+            folder, [*manifest["files"], MANIFEST, SIGNATURE], reach=reach, created=model.facts.created,
             piece_size=piece_size, progress=stage("pieces"),
         )  # fmt: skip
-        refuse_changes(checked.stamps, folder, linked)
+        refuse_changes(model.stamps, folder, linked)
         notes = _write_beside(made, manifest, torrent, public_text(key))
         for path in (*folder.iterdir(), folder):
             sync(path)
-    return Release(path=out / name, manifest=manifest, torrent=torrent, key=public_text(key), notes=checked.notes + notes)
+    return Release(path=out / name, manifest=manifest, torrent=torrent, key=public_text(key), notes=model.notes + notes)
 
 
 def _write_own(folder: Path, manifest: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
@@ -206,12 +147,3 @@ def _write_beside(made: Path, manifest: Mapping[str, Any], torrent: Torrent, key
     except ReleaseError as error:
         return (str(error),)
     return ()
-
-
-def _paths(value: object) -> Iterator[str]:
-    """The absolute paths in an object of JSON: whoever trained the model may not want to publish them."""
-    if isinstance(value, str) and value.startswith(("/", "~/", "C:\\")):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for held in value.values() if isinstance(value, Mapping) else value:
-            yield from _paths(held)

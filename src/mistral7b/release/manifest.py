@@ -30,7 +30,7 @@ def release_manifest(facts: Facts, checkpoint: Checkpoint, report: Report) -> di
         "name": facts.name,
         "created": datetime.fromtimestamp(facts.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "licence": facts.licence,
-        "variant": report.variant,
+        "variant": report.variant,  # the published model that has this architecture
         "base_model": facts.base_model or base_of(report.training),
         "config": config.to_params(),
         "weights": {"parameters": config.n_params, "tensors": dict(report.dtypes)},

@@ -16,10 +16,10 @@ _WEB = ("http", "https")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reach:
-    """`trackers` and `web_seeds` are URLs, a web seed that of the folder in which the release's folder stands (BEP 19);
-    `peers` are IP:PORT, `[IPv6]:PORT` or, as `nodes` of the DHT may be, HOST:PORT. A `private` torrent is found through its
-    trackers and peers alone (BEP 27).
+    """`trackers` and `web_seeds` are URLs, a web seed that of the folder in which the release's own folder stands (BEP 19).
 
+    `peers`, IP:PORT or [IPv6]:PORT, go into the magnet link, DHT `nodes`, HOST:PORT, into the torrent. A `private` torrent is
+    found through its trackers and peers alone (BEP 27).
     Raises ReleaseError for an address that no client could use.
     """
 
