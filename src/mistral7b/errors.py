@@ -53,3 +53,7 @@ class DataError(Mistral7BError):
 
 class RanksError(Mistral7BError):
     """The processes of one run do not find one another, or have lost one; the line names it where that is known."""
+
+
+class ReleaseError(Mistral7BError):
+    """A release that cannot be made, or one that is changed, unsigned, or signed by another."""
