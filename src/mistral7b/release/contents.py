@@ -8,14 +8,13 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mistral7b.checkpoint.aside import MODEL_FILES
 from mistral7b.checkpoint.manifest import MANIFEST
 from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.errors import ReleaseError
+from mistral7b.release.inspect import KNOWN, check_name
 
 SIGNATURE = f"{MANIFEST}.sig"
 PICKLES = (".pth", ".pt", ".bin", ".pkl", ".ckpt")
-_NAMES = (*MODEL_FILES, "*.gguf", SIGNATURE)
 _MOST_HEADER = 100_000_000  # bytes of a safetensors header, the format's own limit
 
 
@@ -23,9 +22,10 @@ def refuse_name(name: str, *, launch: bool = False) -> None:
     """Raises ReleaseError for a file that is no part of a model. The one pickle let in is the .pth of a `launch`."""
     if launch and name == PTH:
         return
-    plain = name not in ("", ".", "..") and name.isprintable() and not any(sign in name for sign in "/\\:")
-    if not plain:
-        raise ReleaseError(f"it names {name!r}, which is no plain file name")
+    try:
+        check_name(name)
+    except ReleaseError as error:
+        raise ReleaseError(str(error).partition(": ")[2]) from None
     if name.lower().endswith(PICKLES):
         raise ReleaseError(f"it holds {name}, a pickle, which can run code; take a release with safetensors")
     if not is_known(name):
@@ -34,7 +34,7 @@ def refuse_name(name: str, *, launch: bool = False) -> None:
 
 def is_known(name: str) -> bool:
     """Whether a model folder may hold a file of this name."""
-    return any(fnmatchcase(name, pattern) for pattern in _NAMES)
+    return any(fnmatchcase(name, pattern) for pattern in KNOWN)
 
 
 def inspect_folder(folder: Path, *, launch: bool = False) -> list[Path]:

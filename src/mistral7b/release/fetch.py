@@ -100,7 +100,9 @@ def _known(asked: lt.add_torrent_params, held: Holding) -> lt.add_torrent_params
 
     try:
         kept = held.resume()
-        params = lt.read_resume_data(kept) if kept is not None else read_torrent(held.torrent) if held.torrent.is_file() else asked
+        params = (
+            lt.read_resume_data(kept) if kept is not None else read_torrent(held.torrent) if held.torrent.is_file() else asked
+        )
     except RuntimeError:
         return asked  # what was kept is of another version; the data itself is found again
     if params.ti is None or key_of(params) != key_of(asked):

@@ -10,13 +10,13 @@ from mistral7b.checkpoint.convert import Progress, convert
 from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.errors import StoreError
 from mistral7b.release.http import UNKNOWN, Stated
+from mistral7b.release.inspect import LAUNCH
 from mistral7b.release.sources import Source, parse
 from mistral7b.variants import VARIANTS
 
 Channel = Literal["torrent", "tar"]
 
-LAUNCH_HASH = "208b101a0f51514ecf285885a8b0f6fb1a1e4d7d"  # of the torrent of 27 September 2023
-MAGNET = f"magnet:?xt=urn:btih:{LAUNCH_HASH}&dn=mistral-7B-v0.1&tr=udp%3A%2F%2Ftracker.opentrackr.org%3A1337"
+MAGNET = f"magnet:?xt=urn:btih:{LAUNCH}&dn=mistral-7B-v0.1&tr=udp%3A%2F%2Ftracker.opentrackr.org%3A1337"
 
 _CDN = "https://models.mistralcdn.com"
 # Where, and the md5 its makers stated; None where none was seen.
@@ -60,7 +60,7 @@ def find(name: str, channel: Channel | None = None) -> Source | None:
 
 def recognise(source: Source) -> Source:
     """`source`, with what is known of it if it is one of these, however it was named."""
-    if LAUNCH_HASH in source.hashes:
+    if LAUNCH in source.hashes:
         return replace(source, variant="v0.1")
     variant = next((name for name, (address, _) in TARS.items() if address == source.link), None)
     return source if variant is None else launched(variant, "tar")
