@@ -81,10 +81,14 @@ def verify(
         raise RequestError("Missing argument 'MODEL'. Try 'mistral7b verify --help'")
     if (oracle_file or ppl_file) and not oracles:
         raise RequestError("--oracle-file and --ppl-file belong to --oracles; add it")
-    if write_manifest and (manifest or signed_by or no_hashes or oracles):
+    if write_manifest and (manifest or signed_by is not None or no_hashes or oracles):
         raise RequestError("--write-manifest checks nothing; leave out --manifest, --signed-by, --no-hashes and --oracles")
-    if signed_by and no_hashes:
+    if signed_by is not None and no_hashes:
         raise RequestError("--signed-by is about the files' hashes; leave out --no-hashes")
+    if signed_by is not None:
+        from mistral7b.release.keys import read_public
+
+        signed_by = read_public(signed_by)  # a wrong one is told before minutes of hashing
     path = find_model(model)
     if write_manifest:
         _write_manifest(path, as_json=as_json)

@@ -10,8 +10,8 @@ from mistral7b.errors import ReleaseError
 
 @contextmanager
 def needed_for(what: str) -> Iterator[None]:
-    """Around an import: turns a missing package into one line, a ReleaseError, that says what wants it and how to get it."""
+    """Around an import: raises ReleaseError for a package that is missing or does not load, saying what wants it."""
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # one that is there may lack a system library
         raise ReleaseError(f"{what} needs the package {error.name}; pip install 'mistral7b[release]'") from None
