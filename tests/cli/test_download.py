@@ -12,6 +12,7 @@ import pytest
 from mistral7b.errors import StoreError
 from tests.cli.conftest import Run
 from tests.release.published import SIGNER, STRANGER, bytes_of, release
+from tests.release.swarms import seeding, torrent_of
 from tests.release.web import Web, files_of, serving
 
 
@@ -137,3 +138,16 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
 def test_what_makes_no_sense(run: Run, home: Path, args: tuple[str, ...], said: str) -> None:
     run("download", *args).fails_with(said)
     assert not home.exists()
+
+
+def test_a_swarm(run: Run, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTRAL7B_HOME", str(tmp_path / "home"))
+    torrent = torrent_of(story)
+    ways = ("--no-dht", "--no-trackers", "--no-lsd", "--no-pex")
+    wanted = ("generate", "Once upon a time", "-n", 8, "--greedy", "-q", "-m")
+    with seeding((story, torrent)) as peer:
+        ran = run("download", torrent.magnet, "--peer", peer, "--signed-by", SIGNER, *ways, "--to", tmp_path / "mine")
+        assert ran.status == 0, ran.err
+        assert bytes_of(tmp_path / "mine") == bytes_of(story)
+        assert run("generate", *wanted[1:], tmp_path / "mine").out == run(*wanted, story).out
+        assert run(*wanted, f"{torrent.magnet}&x.pe={peer}").out == run(*wanted, story).out

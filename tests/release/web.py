@@ -75,18 +75,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, path: str, data: bytes, wanted: str | None) -> None:
         web, tag = self.web, self.web.tags.get(path, '"one"')
-        start = 0
+        start, end = 0, len(data)
         if wanted and web.ranges and self.headers.get("If-Range", tag) == tag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = int(first), int(last) + 1 if last else len(data)
         if start >= len(data) and start:
             self._begin(416, 0)
             return
-        ranged = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
-        self._begin(206 if start else 200, len(data) - start, ETag=tag, **ranged)
+        part = end - start < len(data)
+        ranged = {"Content_Range": f"bytes {start}-{end - 1}/{len(data)}"} if part else {}
+        self._begin(206 if part else 200, end - start, ETag=tag, **ranged)
         cuts = web.cut_at.get(path)
         cut = cuts.pop(0) if cuts else len(data)
-        for at in range(start, len(data), _BLOCK):
-            block = data[at : min(at + _BLOCK, cut)]
+        for at in range(start, end, _BLOCK):
+            block = data[at : min(at + _BLOCK, end, cut)]
             if web.hold_after is not None and at >= web.hold_after:
                 web.held.set()
                 web.go.wait(60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,13 +75,11 @@ def _link(fetch: Fetch) -> tuple[str, tuple[str, ...]]:
         seeds = _web_seeds(fetch, source.title)
         # Where a mirror has the .torrent, no peer is needed to learn what the hash stands for.
         for mirror in fetch.mirrors:
-            try:
+            with suppress(StoreError, ReleaseError):  # a mirror is no more than a help
                 there = get_small(f"{mirror.removesuffix('/')}.torrent", torrent)
-            except StoreError:
-                continue
-            if there and set(source.hashes) <= set(info_hashes(torrent)):
-                fetch.torrent = torrent
-                return str(with_web_seeds(torrent, seeds)), source.hashes
+                if there and set(source.hashes) <= set(info_hashes(torrent)):
+                    fetch.torrent = torrent
+                    return str(with_web_seeds(torrent, seeds)), source.hashes
         return source.link + "".join(f"&ws={quote(seed, safe='')}" for seed in seeds), source.hashes
     if "://" not in source.link:
         torrent.write_bytes(Path(source.link).read_bytes())
@@ -108,7 +107,7 @@ def with_web_seeds(torrent: Path, seeds: list[str]) -> Path:
 
     if not seeds:
         return torrent
-    held = lt.bdecode(torrent.read_bytes())
+    held: Any = lt.bdecode(torrent.read_bytes())
     known = held.get(b"url-list", [])
     held[b"url-list"] = [*(known if isinstance(known, list) else [known]), *(seed.encode() for seed in seeds)]
     seeded = torrent.with_name(f"seeded-{torrent.name}")
