@@ -72,7 +72,7 @@ def download(
     ] = None,
     mirror: Annotated[
         list[str] | None,
-        typer.Option("--mirror", metavar="URL", help="The release's folder on a web server; several times.",
+        typer.Option("--mirror", metavar="URL", help="Where its folder, or the file, lies on a web server too; several times.",
                      rich_help_panel=_SWARM),
     ] = None,
     lab: Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,11 +74,13 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
             folder=kept.folder, source=kept.source, files=kept.files, checks=kept.checks[:1] + checked.checks, fetched=False,
             signer=checked.signer, torrent=_if_there(home.models / f"{key}.torrent"),
         )  # fmt: skip
+    place, apart = _places(home, key, wish.to)
     if wish.to is not None:
         refuse_taken(wish.to)
+        if is_launch(source):
+            refuse_taken(apart)
     if claim.signed_by is not None and source.kind in ("tar", "file"):
         raise StoreError(f"{source.link} carries no signature: leave out --signed-by, or name the folder of a release")
-    place, apart = _places(home, key, wish.to)
     with quarantine(place) as room:
         fetch = Fetch(source, wish, claim, store, room, room / "files", progress)
         fetch.folder.mkdir(exist_ok=True)
@@ -89,13 +90,11 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
         checks = (origin, *checked.checks)
         target = _settle(store, key, source, wish.to, ready, Checked(checked.files, checks))
         if ready != fetch.folder:
-            _keep_apart(fetch.folder, apart)
-        torrent = target.with_name(f"{target.name}.torrent")
-        if fetch.torrent is not None and not torrent.exists():
-            shutil.copyfile(fetch.torrent, torrent)
+            _keep_apart(fetch, apart)
+        torrent = _keep_torrent(fetch, target.with_name(f"{target.name}.torrent"))
     return Got(
         folder=target, source=source.link, files=checked.files, checks=checks, fetched=True, signer=checked.signer,
-        torrent=None if fetch.torrent is None else torrent, apart=apart if ready != fetch.folder else None,
+        torrent=torrent, apart=apart if ready != fetch.folder else None,
     )  # fmt: skip
 
 
@@ -152,7 +151,16 @@ def _settle(store: Store, key: str, source: Source, to: Path | None, ready: Path
     return to
 
 
-def _keep_apart(pickled: Path, apart: Path) -> None:
-    shutil.rmtree(apart, ignore_errors=True)
-    apart.parent.mkdir(parents=True, exist_ok=True)
-    os.rename(pickled, apart)
+def _keep_apart(fetch: Fetch, apart: Path) -> None:
+    if fetch.wish.to is None:
+        shutil.rmtree(apart, ignore_errors=True)  # the store's own, of an earlier fetch
+        apart.parent.mkdir(exist_ok=True)
+    move(fetch.folder, apart)
+
+
+def _keep_torrent(fetch: Fetch, path: Path) -> Path | None:
+    """Beside the model, unless a file of that name stands there."""
+    if fetch.torrent is None or (fetch.wish.to is not None and path.exists()):
+        return None
+    shutil.copyfile(fetch.torrent, path)
+    return path

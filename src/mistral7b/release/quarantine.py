@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from mistral7b.checkpoint.aside import sync
 from mistral7b.errors import StoreError
@@ -20,15 +21,13 @@ def quarantine(folder: Path) -> Iterator[Path]:
     Raises StoreError if another process is in it, or if it cannot be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock_file(folder).open("a") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreError(f"another process is downloading into {folder}; wait for it, or stop it") from None
+            if not _alone(held, folder):
+                raise StoreError(f"another process is downloading into {folder}; wait for it, or stop it")
+            folder.mkdir(exist_ok=True)
             yield folder
-            shutil.rmtree(folder)
-            _lock_file(folder).unlink(missing_ok=True)
+            _clear(folder)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written ({error.strerror or error}); what arrived is kept there") from None
 
@@ -58,14 +57,24 @@ def sweep(root: Path) -> int:
     freed = 0
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         with _lock_file(folder).open("a") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            freed += sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and path.stat().st_nlink == 1)
-            shutil.rmtree(folder)
-            _lock_file(folder).unlink(missing_ok=True)
+            if _alone(held, folder):
+                freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.stat().st_nlink == 1)
+                _clear(folder)
     return freed
+
+
+def _alone(held: IO[str], folder: Path) -> bool:
+    """Whether the open lock file is now this process's; not so for one that its last owner has cleared away since."""
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(held.fileno()), _lock_file(folder).stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder)
+    _lock_file(folder).unlink(missing_ok=True)
 
 
 def _lock_file(folder: Path) -> Path:
