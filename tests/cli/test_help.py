@@ -25,6 +25,7 @@ VERBS = (
     "pretrain",
     "finetune",
     "download",
+    "seed",
     "bench",
 )
 PAGES = (*VERBS, *(f"{group} {verb}" for group, verbs in GROUPS.items() for verb in verbs))

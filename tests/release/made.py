@@ -13,7 +13,7 @@ from typing import Any
 
 import libtorrent as lt
 
-from mistral7b.release.session import Settings, pack
+from mistral7b.release.session import DISK, Settings, pack
 
 PIECE = 16 << 10
 NAME = "tiny-release"
@@ -68,15 +68,21 @@ def alone(ip: str, **settings: Any) -> Settings:
     """Settings of a session on one loopback address that finds nobody by itself."""
     return Settings(
         **{
-            "listen": (f"{ip}:0",), "dht": False, "trackers": False, "pex": False, "lsd": False, "dht_nodes": (),
-            "patience_s": 60.0, **settings,
-        }  # fmt: skip
+            "listen": (f"{ip}:0",),
+            "dht": False,
+            "trackers": False,
+            "pex": False,
+            "lsd": False,
+            "dht_nodes": (),
+            "patience_s": 60.0,
+            **settings,
+        }
     )
 
 
 @contextmanager
 def seeding(made: Made, settings: Settings, *, have: Callable[[int], bool] = lambda _: True, lie: bool = False) -> Iterator[str]:
-    """A session that serves the pieces `have` of `made`; yields its IP:PORT. With `lie` it serves its bytes whatever the hashes."""
+    """A session that serves the pieces `have` of `made`; yields its IP:PORT. With `lie` it checks no hash."""
     with serving(made, settings, have=have, lie=lie) as (session, _):
         yield f"{settings.listen[0].rpartition(':')[0]}:{session.listen_port()}"
 
@@ -85,7 +91,10 @@ def seeding(made: Made, settings: Settings, *, have: Callable[[int], bool] = lam
 def serving(
     made: Made, settings: Settings, *, have: Callable[[int], bool] = lambda _: True, lie: bool = False
 ) -> Iterator[tuple[lt.session, lt.torrent_handle]]:
-    session = lt.session({**pack(settings), "disable_hash_checks": lie})
+    setup = lt.session_params()
+    setup.settings = {**pack(settings), "disable_hash_checks": lie}
+    setup.disk_io_constructor = DISK
+    session = lt.session(setup)
     params = lt.load_torrent_file(str(made.torrent))
     assert params.ti is not None
     params.save_path = str(made.folder.parent)

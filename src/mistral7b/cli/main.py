@@ -23,6 +23,7 @@ from mistral7b.cli import (
     models,
     pretrain,
     quantize,
+    seed,
     serve,
     tokenizer,
     verify,
@@ -50,6 +51,7 @@ for verb, epilog in (
     (pretrain.pretrain, pretrain.EXAMPLES),
     (finetune.finetune, finetune.EXAMPLES),
     (models.download, models.DOWNLOAD_EXAMPLES),
+    (seed.seed, seed.EXAMPLES),
     (bench.bench, bench.EXAMPLES),
 ):
     app.command(cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)
