@@ -25,6 +25,7 @@ from mistral7b.cli import (
     pretrain,
     quantize,
     release,
+    seed,
     serve,
     tokenizer,
     verify,
@@ -53,6 +54,7 @@ for verb, epilog in (
     (finetune.finetune, finetune.EXAMPLES),
     (download.download, download.EXAMPLES),
     (release.release, release.EXAMPLES),
+    (seed.seed, seed.EXAMPLES),
     (bench.bench, bench.EXAMPLES),
 ):
     app.command(cls=Verb, epilog=epilog, context_settings=CONTEXT_SETTINGS)(verb)

@@ -114,12 +114,19 @@ def translate(alert: lt.alert) -> Event | None:
     return None if maker is None else maker(alert)
 
 
+def _listening(alert: Any) -> Event | None:
+    """Once an address: TCP and uTP share the port."""
+    import libtorrent as lt
+
+    return Listening(address((alert.address, alert.port))) if alert.socket_type == lt.socket_type_t.tcp else None
+
+
 def _left(alert: Any) -> Event:
     return Left(address(alert.endpoint), alert.error.message())
 
 
-_MAKERS: dict[str, Callable[[Any], Event]] = {
-    "listen_succeeded": lambda alert: Listening(address((alert.address, alert.port))),
+_MAKERS: dict[str, Callable[[Any], Event | None]] = {
+    "listen_succeeded": _listening,
     "listen_failed": lambda alert: Trouble(f"cannot listen on {alert.address}:{alert.port}: {alert.error.message()}"),
     "peer_connect": lambda alert: Connected(address(alert.endpoint)),
     "peer_disconnected": _left,

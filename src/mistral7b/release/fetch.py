@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mistral7b.errors import StoreError
 from mistral7b.release.events import Event, Metadata, Stalled
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # (bytes here, bytes wanted)
 
 _TICK_S = 0.5
-_KEEP_EVERY_S = 20.0
 _STALL_TOLD_S = 10.0
 
 
@@ -73,7 +72,8 @@ def _join(
     if params.ti is None:
         prepare(params, settings, peers, held.data)
         params = _with_metadata(params, session, settings, tell)
-    assert (info := params.ti) is not None
+    info = params.ti
+    assert info is not None
     contents = examine(info)
     chosen = wanted(contents, only)
     prepare(params, settings, peers, held.data)
@@ -116,15 +116,14 @@ def _known(asked: lt.add_torrent_params, held: Holding) -> lt.add_torrent_params
 
 
 def _take_up(params: lt.add_torrent_params, held: Holding) -> None:
-    """Adds the blocks that reached the disk after the last time something was kept."""
+    """Goes on from the blocks that lie on the disk. None is taken for right until its piece is hashed again, so that neither a
+    kill nor a power cut, nor a changed file, leaves anything behind but pieces to fetch."""
     from mistral7b.release.link import extents
 
-    assert params.ti is not None
-    if not held.has_data():
-        params.have_pieces, params.unfinished_pieces = [], {}
-        return
-    params.have_pieces = params.have_pieces or [False] * params.ti.num_pieces()
-    params.unfinished_pieces = landed(extents(params.ti, held.data), params.ti.piece_length(), params.have_pieces)
+    info = params.ti
+    assert info is not None
+    params.unfinished_pieces = landed(extents(info, held.data), info.piece_length())
+    params.have_pieces = [False] * info.num_pieces() if params.unfinished_pieces else []
 
 
 def _with_metadata(
@@ -141,9 +140,9 @@ def _with_metadata(
     while swarm.handle.torrent_file() is None:
         now = swarm.pump(_TICK_S)
         if time.monotonic() > end:
-            found = f"{now.peers} peers were found and gave none" if now.peers else "no peer was found"
+            found = f"{now.peers} peers gave none" if now.peers else "no peer was found"
             raise StoreError(
-                f"the link's metadata did not arrive in {settings.patience_s:.0f} s: {found}; try later, or name a peer's HOST:PORT"
+                f"the link's metadata did not arrive in {settings.patience_s:.0f} s: {found}; try later, or name a peer"
             )
     saved = swarm.save()
     swarm.close()
@@ -161,7 +160,7 @@ def _follow(
     tell: Callable[[Event], None],
 ) -> None:
     """Waits until all is here. Raises StoreError when nothing has arrived for the settings' patience."""
-    best, since, kept, told = -1, time.monotonic(), time.monotonic(), None
+    best, since, told = -1, time.monotonic(), None
     swarm.request_save()  # the metadata, before anything else
     while not swarm.complete():
         now = swarm.pump(_TICK_S)
@@ -170,9 +169,6 @@ def _follow(
             progress(now.done, now.total)
         _keep(held, swarm.saved())
         clock = time.monotonic()
-        if clock - kept > _KEEP_EVERY_S:
-            swarm.request_save()
-            kept = clock
         if now.done > best or swarm.checking():
             best, since, told = max(best, now.done), clock, None
         elif clock - since > settings.patience_s:
@@ -183,23 +179,25 @@ def _follow(
 
 
 def _why_stalled(stalled: Stalled, contents: Contents, settings: Settings) -> str:
-    again = "what arrived is kept; run it again later, or name another peer"
     if not stalled.peers:
-        return f"no peer of {contents.name} was there for {settings.patience_s:.0f} s, {stalled.missing} of {stalled.pieces} pieces are missing: {again}"
-    if stalled.nowhere:
-        return f"{stalled.nowhere} of {stalled.pieces} pieces of {contents.name} have no seed, nor any of {stalled.peers} peers: {again}"
-    return f"{stalled.peers} peers of {contents.name} sent nothing for {settings.patience_s:.0f} s: {again}"
+        missing = f"{stalled.missing} of {stalled.pieces} pieces of {contents.name} are missing"
+        why = f"{missing}, and no peer was there for {settings.patience_s:.0f} s"
+    elif stalled.nowhere:
+        why = f"{stalled.nowhere} of {stalled.pieces} pieces of {contents.name} have no seed, nor any of {stalled.peers} peers"
+    else:
+        why = f"{stalled.peers} peers of {contents.name} sent nothing for {settings.patience_s:.0f} s"
+    return f"{why}: what arrived is kept; run it again later, or name another peer"
 
 
 def _finish(swarm: Swarm, held: Holding, contents: Contents, chosen: Sequence[str]) -> None:
-    """All of it on the disk, and nothing else in its folder."""
+    """All of it with the system, its files closed, and nothing else in its folder."""
     import libtorrent as lt
 
     saved = swarm.save()
     swarm.close()
-    _keep(held, saved)
     if saved is not None:
-        held.settle(lt.bencode(lt.write_torrent_file(lt.read_resume_data(saved))))
+        torrent: Any = lt.write_torrent_file(lt.read_resume_data(saved))
+        held.settle(lt.bencode(torrent))
     for name in contents.files.keys() - set(chosen):
         (held.data / contents.name / name).unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral7b.checkpoint.aside import sync, written
+from mistral7b.checkpoint.aside import written
 from mistral7b.errors import StoreError
 
 
@@ -28,10 +28,6 @@ class Holding:
         """The .torrent file, once all of it is known."""
         return self.folder / "release.torrent"
 
-    def has_data(self) -> bool:
-        """Whether anything arrived."""
-        return any(path.is_file() for path in self.data.rglob("*"))
-
     def resume(self) -> bytes | None:
         """What `keep` kept; None where nothing was."""
         try:
@@ -40,10 +36,7 @@ class Holding:
             return None
 
     def keep(self, resume: bytes) -> None:
-        """Keeps what is known of the fetch, after all it speaks of has reached the disk."""
-        for path in self.data.rglob("*"):
-            if path.is_file():
-                sync(path)
+        """Keeps what is known of the fetch: its metadata, peers, and who was banned."""
         with written(self.folder / "resume") as file:
             file.write(resume)
 

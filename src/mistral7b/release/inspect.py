@@ -109,6 +109,7 @@ def _check_files(files: Sequence[tuple[str, int]], *, launch: bool) -> None:
 
 def _v1_files(info: dict[Any, Any], name: str, length: int) -> Iterator[tuple[str, int]]:
     """(Name, bytes) of each file but padding, which no client writes."""
+    entries: Any
     if b"length" in info:
         entries = [{**info, b"path": [name.encode()]}]
     elif isinstance(entries := info.get(b"files"), list) and len(entries) <= 2 * _MOST_FILES:

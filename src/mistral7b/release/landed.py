@@ -25,8 +25,8 @@ class Extent:
     size: int
 
 
-def landed(extents: Sequence[Extent], piece_length: int, have: Sequence[bool]) -> dict[int, list[bool]]:
-    """Of every piece not in `have` that has a block on the disk: which of its blocks are there.
+def landed(extents: Sequence[Extent], piece_length: int) -> dict[int, list[bool]]:
+    """Of every piece that has a block on the disk: which of its blocks are there.
 
     `extents` follow one another without a gap. Raises OSError for a file that cannot be read.
     """
@@ -39,8 +39,6 @@ def landed(extents: Sequence[Extent], piece_length: int, have: Sequence[bool]) -
             start, end = piece * piece_length, min((piece + 1) * piece_length, total)
             while first + 1 < len(extents) and extents[first + 1].offset <= start:
                 first += 1
-            if piece < len(have) and have[piece]:
-                continue
             blocks = [_written(extents, files, first, at, min(at + BLOCK, end)) for at in range(start, end, BLOCK)]
             if any(blocks):
                 found[piece] = blocks

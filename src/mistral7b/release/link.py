@@ -103,6 +103,16 @@ def prepare(params: lt.add_torrent_params, settings: Settings, peers: Sequence[s
     params.peers = list(dict.fromkeys([*(found for peer in peers for found in _resolve(peer)), *params.peers]))
 
 
+def rename(params: lt.add_torrent_params, contents: Contents, folder: Path) -> None:
+    """Lets the files of the torrent lie in `folder`, whatever the torrent calls it."""
+    assert params.ti is not None
+    files = params.ti.layout()
+    if contents.folder and folder.name != contents.name:
+        params.renamed_files = {
+            at: f"{folder.name}/{files.file_name(at)}" for at in range(files.num_files()) if not _is_pad(files, at)
+        }
+
+
 def _resolve(peer: str) -> list[tuple[str, int]]:
     host, port = parse_peer(peer)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from mistral7b import __version__
 from mistral7b.errors import StoreError
@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     import libtorrent as lt
 
 MAX_METADATA = 16 << 20  # bytes; a 14 GB release has 0.1 MB of it
-_BLOCK = 16 << 10
-_WRITE_CACHE = 32 << 20  # bytes received and not yet written; a piece of 16 MiB must fit
+# libtorrent's disk room that writes each block as it comes, by several threads; its default one keeps whole pieces back in
+# memory, which a kill would lose. With no file mapped, none counts as memory of this process.
+DISK = "mmap_disk_io_constructor"
+_NEVER_MAPPED = 1 << 30
+# What a kill can lose: the blocks on their way from a peer, 1 MiB, which still is 10 MB/s from one 100 ms away; and those not
+# yet handed to the system.
+_ASKED = 64
+_UNWRITTEN = 1 << 20  # bytes
+_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9}
 _CONTACTS = ("dht.libtorrent.org:25401", "router.bittorrent.com:6881", "router.utorrent.com:6881")
 
 
@@ -66,6 +73,18 @@ def parse_peer(text: str, *, any_port: bool = False) -> tuple[str, int]:
     return bare, int(port)
 
 
+def parse_rate(text: str) -> int:
+    """Bytes a second of "500k", "2.5M" or "1000000"; raises StoreError."""
+    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].lower() in _UNITS else (text, "")
+    try:
+        rate = float(number) * _UNITS.get(unit, 1)
+    except ValueError:
+        rate = -1.0
+    if not 1 <= rate < 1e12:
+        raise StoreError(f"{text!r} is no rate; write bytes a second, as in 500k or 2.5M")
+    return int(rate)
+
+
 def require() -> None:
     """Raises StoreError where libtorrent is not installed."""
     try:
@@ -82,8 +101,7 @@ def open_session(settings: Settings) -> Iterator[lt.session]:
 
     params = lt.session_params()
     params.settings = pack(settings)
-    # Written with pwrite: mapped files would count, whole, as this process's memory.
-    params.disk_io_constructor = "pread_disk_io_constructor"
+    params.disk_io_constructor = DISK
     session = lt.session(params)
     _limit_everyone(session)
     try:
@@ -92,7 +110,7 @@ def open_session(settings: Settings) -> Iterator[lt.session]:
         session.pause()
 
 
-def pack(settings: Settings) -> dict[str, Any]:
+def pack(settings: Settings) -> lt.settings_pack:
     """The settings under libtorrent's names."""
     from libtorrent import alert_category as category
 
@@ -101,6 +119,7 @@ def pack(settings: Settings) -> dict[str, Any]:
         "alert_mask": category.error | category.status | category.connect | category.tracker | category.peer | category.storage,
         "alert_queue_size": 10_000,
         "listen_interfaces": ",".join(settings.listen),
+        "outgoing_interfaces": ",".join(_own_addresses(settings)),
         "enable_dht": settings.dht,
         "dht_bootstrap_nodes": ",".join(settings.dht_nodes),
         "enable_lsd": settings.lsd,
@@ -114,10 +133,17 @@ def pack(settings: Settings) -> dict[str, Any]:
         "connections_limit": settings.connections,
         "announce_to_all_trackers": True,
         "max_metadata_size": MAX_METADATA,
-        "cache_size": _WRITE_CACHE // _BLOCK,
-        "max_queued_disk_bytes": _WRITE_CACHE,
-        "file_pool_size": 64,
+        "mmap_file_size_cutoff": _NEVER_MAPPED,
+        "max_allowed_in_request_queue": _ASKED,
+        "max_queued_disk_bytes": _UNWRITTEN,
+        "min_reconnect_time": 5,
     }
+
+
+def _own_addresses(settings: Settings) -> list[str]:
+    """The addresses to speak from: those listened on, unless one of them stands for all of the machine's."""
+    hosts = [parse_peer(where, any_port=True)[0] for where in settings.listen]
+    return [] if {"0.0.0.0", "::"}.intersection(hosts) else hosts
 
 
 def _limit_everyone(session: lt.session) -> None:
