@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mistral7b.cli import options
+from mistral7b.cli import options, swarm
 from mistral7b.cli.help import examples
 from mistral7b.cli.models import report
 from mistral7b.cli.terminal import emit, note, progress, size, table
@@ -66,26 +67,24 @@ def download(
         typer.Option("--source", metavar="WAY", help="A published model: from the hub, by its launch torrent, or its tar.",
                      rich_help_panel=_SWARM),
     ] = "hub",
-    peer: Annotated[
-        list[str] | None,
-        typer.Option("--peer", metavar="HOST:PORT", help="Ask this peer; several times.", rich_help_panel=_SWARM),
-    ] = None,
     mirror: Annotated[
         list[str] | None,
         typer.Option("--mirror", metavar="URL", help="Where its folder, or the file, lies on a web server too; several times.",
                      rich_help_panel=_SWARM),
     ] = None,
-    lab: Annotated[
-        bool, typer.Option("--lab", help="Find peers on this network only, without trackers or DHT.", rich_help_panel=_SWARM)
-    ] = False,
     patience: Annotated[
         float,
         typer.Option("--patience", metavar="S", help="Give up when no peer sent anything for S seconds.", rich_help_panel=_SWARM),
     ] = 300.0,
-    no_dht: Annotated[bool, typer.Option("--no-dht", help="Do not ask the DHT.", rich_help_panel=_SWARM)] = False,
-    no_trackers: Annotated[bool, typer.Option("--no-trackers", help="Do not ask trackers.", rich_help_panel=_SWARM)] = False,
-    no_pex: Annotated[bool, typer.Option("--no-pex", help="Do not ask peers for peers.", rich_help_panel=_SWARM)] = False,
-    no_lsd: Annotated[bool, typer.Option("--no-lsd", help="Do not look on this network.", rich_help_panel=_SWARM)] = False,
+    peers: swarm.Peers = None,
+    listen: swarm.Listen = None,
+    lab: swarm.Lab = False,
+    dht: swarm.Dht = True,
+    trackers: swarm.Trackers = True,
+    pex: swarm.Pex = True,
+    lsd: swarm.Lsd = True,
+    down: swarm.Down = None,
+    up: swarm.Up = None,
     list_: Annotated[bool, typer.Option("--list", help="Show what the store holds; no NAME.", rich_help_panel=_STORE)] = False,
     prune: Annotated[
         bool,
@@ -111,26 +110,19 @@ def download(
 
         channel: Channel | None = None if source == "hub" else source
         if (found := find(name, channel)) is None:
-            _refuse_for_hub(only=only, signed_by=signed_by, variant=variant, peer=peer, mirror=mirror, lab=lab)
+            _refuse_for_hub(only=only, signed_by=signed_by, variant=variant, peer=peers, mirror=mirror, lab=lab)
             _from_hub(name, to, revision, export, as_json=as_json)
             return
         if revision is not None:
             raise RequestError("--revision is for hub ids; a link names one state of its files already")
-        settings = _settings(patience, lab=lab, dht=not no_dht, trackers=not no_trackers, pex=not no_pex, lsd=not no_lsd)
-        got = _get(found, to, only, signed_by, variant, peer, mirror, settings)
+        asked = swarm.settings(listen=listen, lab=lab, dht=dht, trackers=trackers, pex=pex, lsd=lsd, down=down, up=up)
+        got = _get(found, to, only, signed_by, variant, peers, mirror, replace(asked, patience_s=patience))
         _show(got, None if export is None else _export(got, export, found), as_json=as_json)
 
 
 def _refuse_for_hub(**given: object) -> None:
     if asked := [name for name, value in given.items() if value]:
         raise RequestError(f"--{asked[0].replace('_', '-')} is for releases: a link, a .torrent, or --source torrent or tar")
-
-
-def _settings(patience: float, *, lab: bool, dht: bool, trackers: bool, pex: bool, lsd: bool) -> Settings:
-    from mistral7b.release.session import Settings
-
-    settings = Settings(dht=dht, trackers=trackers, pex=pex, lsd=lsd, patience_s=patience)
-    return settings.lab() if lab else settings
 
 
 def _get(

@@ -13,8 +13,8 @@ from mistral7b.checkpoint.manifest import FileHash
 from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import ReleaseError, StoreError
-from mistral7b.release.blobs import Store
-from mistral7b.release.check import Checked, check_claim, check_folder
+from mistral7b.release.blobs import Kept, Store
+from mistral7b.release.check import Checked, Claim, check_claim, check_folder
 from mistral7b.release.contents import inspect_folder
 from mistral7b.release.home import Home
 from mistral7b.release.launch import is_launch, recognise, rewrite
@@ -69,16 +69,10 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     claim = replace(wish.claim, variant=wish.claim.variant or source.variant)
     key = source.key(claim.only)
     if wish.to is None and (kept := store.model(key)) is not None:
-        checked = check_claim(kept.folder, dict(kept.files), claim)
-        return Got(
-            folder=kept.folder, source=kept.source, files=kept.files, checks=kept.checks[:1] + checked.checks, fetched=False,
-            signer=checked.signer, torrent=_if_there(home.models / f"{key}.torrent"),
-        )  # fmt: skip
+        return _from_store(kept, claim)
     place, apart = _places(home, key, wish.to)
-    if wish.to is not None:
-        refuse_taken(wish.to)
-        if is_launch(source):
-            refuse_taken(apart)
+    for target in () if wish.to is None else (wish.to, apart) if is_launch(source) else (wish.to,):
+        refuse_taken(target)
     if claim.signed_by is not None and source.kind in ("tar", "file"):
         raise StoreError(f"{source.link} carries no signature: leave out --signed-by, or name the folder of a release")
     with quarantine(place) as room:
@@ -98,8 +92,14 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     )  # fmt: skip
 
 
-def _if_there(path: Path) -> Path | None:
-    return path if path.is_file() else None
+def _from_store(kept: Kept, claim: Claim) -> Got:
+    """A model that was checked when it came, held against what is claimed of it now."""
+    checked = check_claim(kept.folder, dict(kept.files), claim)
+    torrent = kept.folder.with_name(f"{kept.key}.torrent")
+    return Got(
+        folder=kept.folder, source=kept.source, files=kept.files, checks=kept.checks[:1] + checked.checks, fetched=False,
+        signer=checked.signer, torrent=torrent if torrent.is_file() else None,
+    )  # fmt: skip
 
 
 def _places(home: Home, key: str, to: Path | None) -> tuple[Path, Path]:
