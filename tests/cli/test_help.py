@@ -26,6 +26,7 @@ VERBS = (
     "finetune",
     "download",
     "release",
+    "seed",
     "bench",
 )
 PAGES = (*VERBS, *(f"{group} {verb}" for group, verbs in GROUPS.items() for verb in verbs))

@@ -1,17 +1,15 @@
-"""`convert` and `download`: what they report; the work itself is tested in its own rooms."""
+"""`convert`: what it reports; the work itself is tested in its own room."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from mistral7b.errors import StoreError
 from tests.checkpoint import made
 from tests.cli.conftest import Run
 from tests.cli.made import adapter
@@ -64,41 +62,6 @@ def test_a_target_that_is_there_needs_force(run: Run, model: Path, tmp_path: Pat
 def test_a_conversion_that_makes_no_sense(run: Run, model: Path, tmp_path: Path, args: tuple[str, ...], said: str) -> None:
     run("convert", model, tmp_path / "made", *args).fails_with(said)
     assert not list(tmp_path.iterdir())
-
-
-def test_download_asks_the_hub_for_what_was_named(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def fetch(hub_id: str, **options: Any) -> Path:
-        options.pop("progress")(1, 2)
-        asked.append({"hub_id": hub_id} | options)
-        return model
-
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("mistral7b.store.hub.fetch", fetch)
-    ran = run("download", "v0.3", "--to", tmp_path / "here", "--revision", "main")
-    assert (ran.status, ran.err) == (0, "")
-    assert ran.out.startswith(f"{model}: ")
-    told = json.loads(run("download", "some/model", "--json").out)
-    assert told["path"] == str(model)
-    assert asked == [
-        {"hub_id": "mistralai/Mistral-7B-v0.3", "revision": "main", "target": tmp_path / "here"},
-        {"hub_id": "some/model", "revision": None, "target": None},
-    ]
-
-
-def test_a_download_that_fails_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(hub_id: str, **_: Any) -> Path:
-        raise StoreError(f"the hub cannot be reached for {hub_id}")
-
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("mistral7b.store.hub.fetch", fetch)
-    run("download", "some/model").fails_with("the hub cannot be reached for some/model")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    run("download", "some/model").fails_with("offline")
-    run("download", "v0.2").fails_with("v0.2 is not on the hub")
-    run("download", "nonsense").fails_with("there is no model 'nonsense'")
 
 
 def test_an_adapter_there_and_back(run: Run, model: Path, tmp_path: Path) -> None:

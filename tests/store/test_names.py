@@ -7,7 +7,7 @@ import pytest
 
 from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.errors import StoreError
-from mistral7b.store.names import HUB, Fetcher, Progress, resolve
+from mistral7b.store.names import HUB, LAUNCHED, TORRENT, Fetcher, Progress, resolve
 from tests.checkpoint import made
 
 
@@ -63,7 +63,9 @@ def test_names_of_variants_and_hub_ids() -> None:
     for name in ("v0.1", "V0.3-Instruct", "org/name", "o.r-g/n_a.me"):
         assert resolve(name, fetchers={HUB: recorder(seen)}) == Path("fetched")
     assert seen == ["mistralai/Mistral-7B-v0.1", "mistralai/Mistral-7B-Instruct-v0.3", "org/name", "o.r-g/n_a.me"]
-    with pytest.raises(StoreError, match=r"v0.2 is not on the hub: it was published as mistral-7B-v0.2.tar; unpack that"):
+    with pytest.raises(
+        StoreError, match=r"v0.2 is not on the hub: it was published as mistral-7B-v0.2.tar; run `mistral7b download"
+    ):
         resolve("v0.2", fetchers={HUB: never})
 
 
@@ -87,11 +89,21 @@ def test_what_no_file_system_could_hold_is_one_line(name: str) -> None:
 
 def test_links_wait_for_a_fetcher() -> None:
     for link, scheme in (("magnet:?xt=urn:btih:208b", "magnet"), ("https://host/x.tar", "https"), ("HTTP://host/x", "http")):
-        with pytest.raises(StoreError, match=f"cannot fetch {scheme} links yet; download it and pass the folder"):
+        with pytest.raises(StoreError, match=f"{scheme} links are not fetched here; run `mistral7b download` on it"):
             resolve(link, fetchers={HUB: never})
         seen: list[str] = []
         assert resolve(link, fetchers={HUB: never, scheme: recorder(seen)}) == Path("fetched")
         assert seen == [link]
+
+
+def test_torrents_and_launches_go_to_their_fetchers(tmp_path: Path) -> None:
+    (tmp_path / "story.torrent").touch()
+    seen: list[str] = []
+    assert resolve(str(tmp_path / "story.torrent")) == tmp_path / "story.torrent"
+    assert resolve(str(tmp_path / "story.torrent"), fetchers={TORRENT: recorder(seen)}) == Path("fetched")
+    assert resolve("V0.2", fetchers={LAUNCHED: recorder(seen), HUB: never}) == Path("fetched")
+    assert resolve("v0.1", fetchers={LAUNCHED: never, HUB: recorder(seen)}) == Path("fetched")
+    assert seen == [str(tmp_path / "story.torrent"), "v0.2", "mistralai/Mistral-7B-v0.1"]
 
 
 def test_the_embedded_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

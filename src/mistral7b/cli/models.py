@@ -1,4 +1,4 @@
-"""`convert` and `download`: models as files."""
+"""`convert`: a model in another format."""
 
 from __future__ import annotations
 
@@ -18,15 +18,12 @@ if TYPE_CHECKING:
     from mistral7b.checkpoint.adapters import Layout
     from mistral7b.checkpoint.convert import Dtype, Target
 
-CONVERT_EXAMPLES = examples(
+EXAMPLES = examples(
     "mistral7b convert mistralai/Mistral-7B-v0.3 ./v0.3 --to consolidated",
     "mistral7b convert ./mistral-7B-v0.1 ./v0.1-hf --to hf",
     "mistral7b convert tiny tiny.gguf --to gguf --dtype f16",
     "mistral7b convert ./my-adapter ./for-peft --to peft",
     "mistral7b convert ./Mistral-7B-v0.1 ./v0.1-extended --extend-vocab",
-)
-DOWNLOAD_EXAMPLES = examples(
-    "mistral7b download v0.3-instruct", "mistral7b download mistralai/Mistral-7B-v0.1 --to ./v0.1 --revision main"
 )
 
 
@@ -67,7 +64,7 @@ def convert(
         raise RequestError("--base is for an adapter, --to peft or mistral")
     else:
         files = _convert_model(source, target, to, dtype, extend=extend_vocab, force=force)
-    _report(target, files, as_json=as_json)
+    report(target, files, as_json=as_json)
 
 
 def _convert_model(source: str, target: Path, to: Target | None, dtype: Dtype, *, extend: bool, force: bool) -> list[Path]:
@@ -90,34 +87,7 @@ def _convert_adapter(source: Path, target: Path, to: Layout, dtype: Dtype, base:
     return convert_adapter(source, target, to, base=found, dtype=DTYPES.get(dtype), force=force)
 
 
-def download(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A hub id, or a published model: v0.1 to v0.3-instruct.")],
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="DIR", help="Folder to download into; default: the hub's cache.")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option("--revision", metavar="REV", help="Branch, tag or commit; default: main.")
-    ] = None,
-    as_json: options.Json = False,
-) -> None:
-    """Download a model from the hub.
-
-    One format of the weights, with its tokenizer. What broke off is resumed; every file is held against the hub's hash, and
-    those of a published model against the official one.
-    """
-    from mistral7b.store.names import HUB, Progress, resolve
-
-    def fetch(hub_id: str, at: Progress | None) -> Path:
-        from mistral7b.store.hub import fetch as run
-
-        return run(hub_id, revision=revision, target=to, progress=at)
-
-    with progress(f"downloading {name}") as fetched:
-        path = resolve(name, progress=fetched, fetchers={HUB: fetch})
-    _report(path, sorted(path.iterdir()) if path.is_dir() else [path], as_json=as_json)
-
-
-def _report(place: Path, files: Sequence[Path], *, as_json: bool) -> None:
+def report(place: Path, files: Sequence[Path], *, as_json: bool) -> None:
     """The files with their sizes, and their sum."""
     sizes = {path.name: path.stat().st_size for path in files if path.is_file()}
     if as_json:

@@ -59,10 +59,11 @@ class Opened:
 
 def find_model(model: str) -> Path:
     """The local folder or file of `model`, fetched with a progress bar if it is not here."""
+    from mistral7b.cli.fetching import fetchers
     from mistral7b.store.names import resolve
 
-    with progress(f"fetching {model}") as fetched:
-        return resolve(model, progress=fetched)
+    with progress(f"fetching {model[:60]}") as fetched:
+        return resolve(model, progress=fetched, fetchers=fetchers())
 
 
 # A second thread is no gain on products this small, and beside other work each one waits for it (docs/numbers.md).

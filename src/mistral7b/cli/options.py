@@ -20,7 +20,7 @@ _SHOWN_SEED = 32  # bits of a seed drawn here: short enough to type again
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="NAME", help="tiny, a folder, a .gguf file, v0.1 to v0.3-instruct, or a hub id.",
+    typer.Option("--model", "-m", metavar="NAME", help="tiny, a folder, a .gguf file, v0.1 to v0.3-instruct, a hub id or a link.",
                  rich_help_panel=_MODEL),
 ]  # fmt: skip
 Dtype = Annotated[

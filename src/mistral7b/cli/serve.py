@@ -160,15 +160,18 @@ def _adapters(given: Sequence[str]) -> dict[str, Path]:
 def load(settings: Settings) -> LLM:
     """The model that `settings` name, found without a network if they say so."""
     from mistral7b.api import LLM
+    from mistral7b.cli.fetching import fetchers
     from mistral7b.loading import pick_device
     from mistral7b.store.names import resolve
 
+    ways = {} if settings.offline else fetchers()
+
     asked = settings.model
     most = asked.max_num_batched_tokens or (_CPU_BATCH if pick_device(asked.device).type == "cpu" else None)
-    draft = None if asked.draft_model is None else resolve(asked.draft_model, offline=settings.offline)
+    draft = None if asked.draft_model is None else resolve(asked.draft_model, offline=settings.offline, fetchers=ways)
     llm = LLM(
-        resolve(asked.name, offline=settings.offline), dtype=asked.dtype, kv_dtype=asked.kv_dtype, device=asked.device,
-        max_model_len=asked.max_model_len, max_num_seqs=asked.max_num_seqs,
+        resolve(asked.name, offline=settings.offline, fetchers=ways), dtype=asked.dtype, kv_dtype=asked.kv_dtype,
+        device=asked.device, max_model_len=asked.max_model_len, max_num_seqs=asked.max_num_seqs,
         max_num_batched_tokens=most, enable_prefix_caching=asked.enable_prefix_caching, draft_model=draft,
         speculative=asked.num_speculative_tokens > 0, num_speculative_tokens=max(1, asked.num_speculative_tokens),
         adapters=settings.lora, variant=asked.variant, force=asked.force,

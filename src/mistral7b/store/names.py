@@ -15,7 +15,8 @@ Progress = Callable[[int, int], None]  # (bytes here, bytes in all)
 Fetcher = Callable[[str, Progress | None], Path]
 
 EMBEDDED = ("tiny", "tiny-instruct")
-HUB = "hub"  # the key of the fetcher for hub ids; the others are URL schemes
+# Keys of fetchers: for hub ids, a .torrent on this disk, a published model that is not on the hub; the others are URL schemes.
+HUB, TORRENT, LAUNCHED = "hub", "torrent", "launched"
 _HUB_ID = re.compile(r"(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):", re.ASCII)
 _FILES = (".gguf", ".pth", ".pt", ".bin", ".safetensors", ".json")
@@ -32,21 +33,25 @@ def resolve(
 
     In this order: an embedded model's name; a folder or file that exists; a variant's name ("v0.3-instruct"); a URL or
     magnet link; a hub id, from the hub's cache if it is whole there, else downloaded unless `offline` or HF_HUB_OFFLINE. A
-    `Path` is never anything but a path. `fetchers` adds ways to fetch, by URL scheme, or replaces the hub's under `HUB`.
-    Raises StoreError, one line, for a name that leads nowhere.
+    `Path` is never anything but a path. `fetchers` adds ways to fetch, by URL scheme, for what a .torrent names (`TORRENT`) and
+    for published models that are not on the hub (`LAUNCHED`), or replaces the hub's under `HUB`. Raises StoreError, one line,
+    for a name that leads nowhere.
     """
+    fetchers = fetchers or {}
     if isinstance(name, str) and name in EMBEDDED:
         return _embedded(name)
     if (path := _standing(name)) is not None:
-        return path
+        return fetchers[TORRENT](str(path), progress) if path.suffix == ".torrent" and TORRENT in fetchers else path
     name = str(name) if isinstance(name, str) else f"./{name}" if not name.is_absolute() else str(name)
     if name.lower() in VARIANTS:
+        if VARIANTS[name.lower()].hub_id is None and LAUNCHED in fetchers:
+            return fetchers[LAUNCHED](name.lower(), progress)
         name = _hub_id(name.lower())
     if scheme := _SCHEME.match(name):
-        return _fetch_link(name, scheme[1].lower(), progress, fetchers or {})
+        return _fetch_link(name, scheme[1].lower(), progress, fetchers)
     if not _HUB_ID.fullmatch(name) or name.endswith(_FILES) or _standing(Path(name).parent):
         raise StoreError(_nowhere(name))
-    return _from_hub(name, offline, progress, (fetchers or {}).get(HUB))
+    return _from_hub(name, offline, progress, fetchers.get(HUB))
 
 
 def _standing(name: str | Path) -> Path | None:
@@ -70,15 +75,15 @@ def _embedded(name: str) -> Path:
 def _hub_id(name: str) -> str:
     if (hub_id := VARIANTS[name].hub_id) is None:
         raise StoreError(
-            f"{name} is not on the hub: it was published as mistral-7B-{name}.tar; unpack that and pass the folder with its "
-            "consolidated.00.pth and params.json"
+            f"{name} is not on the hub: it was published as mistral-7B-{name}.tar; run `mistral7b download {name}` and pass the "
+            "folder that it names"
         )
     return hub_id
 
 
 def _fetch_link(link: str, scheme: str, progress: Progress | None, fetchers: Mapping[str, Fetcher]) -> Path:
     if scheme not in fetchers:
-        raise StoreError(f"cannot fetch {scheme} links yet; download it and pass the folder")
+        raise StoreError(f"{scheme} links are not fetched here; run `mistral7b download` on it and pass the folder that it names")
     return fetchers[scheme](link, progress)
 
 

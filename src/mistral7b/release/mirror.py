@@ -1,0 +1,67 @@
+"""A release from a plain web server: manifest.json first, then what it lists and is not here yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from mistral7b.checkpoint.digest import sha256_of
+from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
+from mistral7b.errors import CheckpointError, ReleaseError, StoreError
+from mistral7b.release.check import Claim
+from mistral7b.release.contents import SIGNATURE, refuse_name
+from mistral7b.release.http import Stated, get, get_small
+
+Take = Callable[[str, Path], bool]  # (sha256, where to put it) -> whether it was at hand
+Progress = Callable[[int, int], None]  # (bytes here, bytes in all)
+
+
+def fetch_folder(url: str, folder: Path, claim: Claim, *, take: Take, progress: Progress) -> dict[str, FileHash]:
+    """Fetches the release at `url`, an address that ends in "/", into `folder`; returns the hashes of the listed files.
+
+    Files that are in `folder` already, or that `take` has, are hashed instead of fetched; a broken one is continued. Raises
+    StoreError for what cannot be fetched, ReleaseError for a manifest that lists what no model has or is signed by another.
+    """
+    if not get_small(url + MANIFEST, folder / MANIFEST):
+        raise StoreError(f"{url} has no {MANIFEST}, so nothing there can be checked; give the folder of a release")
+    if not get_small(url + SIGNATURE, folder / SIGNATURE):
+        (folder / SIGNATURE).unlink(missing_ok=True)
+    if claim.signed_by is not None:
+        from mistral7b.release.sign import verify_signature
+
+        verify_signature(folder / MANIFEST, claim.signed_by)
+    try:
+        listed = read_manifest(folder / MANIFEST)
+    except CheckpointError as error:
+        raise ReleaseError(str(error)) from None
+    for name in listed:
+        refuse_name(name)
+    wanted = {name: file for name, file in listed.items() if claim.wants(name)}
+    if not wanted:
+        raise StoreError(f"none of the {len(listed)} files of {url} matches --only; they are {', '.join(listed)}")
+    _clear(folder, wanted)
+    total, done = sum(file.size for file in wanted.values()), 0
+    for name, file in wanted.items():
+        start = done
+
+        def at(here: int, start: int = start) -> None:
+            progress(start + here, total)
+
+        if not _has(folder / name, file) and not take(file.sha256, folder / name):
+            get(url + quote(name), folder / name, Stated("sha256", file.sha256, file.size), at=at)
+        done += file.size
+        progress(done, total)
+    return wanted
+
+
+def _has(path: Path, file: FileHash) -> bool:
+    return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
+
+
+def _clear(folder: Path, wanted: dict[str, FileHash]) -> None:
+    """Removes what an earlier call left of a manifest that has changed since."""
+    keep = {MANIFEST, SIGNATURE, *wanted}
+    for path in folder.iterdir():
+        if path.name.removesuffix(".tag").removesuffix(".part") not in keep:
+            path.unlink()

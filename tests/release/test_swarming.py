@@ -1,0 +1,128 @@
+"""Releases out of real swarms: a libtorrent session on 127.0.0.2 has them, `get` fetches them from 127.0.0.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mistral7b.checkpoint.manifest import MANIFEST
+from mistral7b.errors import ReleaseError, StoreError
+from mistral7b.release.check import Claim
+from mistral7b.release.get import Got, get
+from mistral7b.release.home import Home
+from mistral7b.release.launch import find
+from mistral7b.release.session import Settings
+from mistral7b.release.sign import SIGNATURE
+from mistral7b.release.ways import Wish
+from tests.checkpoint import folders, made
+from tests.release.published import SIGNER, STRANGER, bytes_of, release, signed
+from tests.release.swarms import ALONE, seeding, torrent_of
+from tests.release.web import files_of, serving
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return release(tmp_path_factory.mktemp("published") / "story")
+
+
+def fetch(link: str, home: Home, *peers: str, **wish: object) -> Got:
+    source = find(link)
+    assert source is not None
+    return get(source, home, Wish(peers=peers, settings=ALONE, **wish))  # type: ignore[arg-type]
+
+
+def test_from_the_magnet_alone(story: Path, home: Home, tmp_path: Path) -> None:
+    torrent = torrent_of(story)
+    with seeding((story, torrent)) as peer:
+        got = fetch(torrent.magnet, home, peer, to=tmp_path / "mine", claim=Claim(signed_by=SIGNER))
+        assert bytes_of(tmp_path / "mine") == bytes_of(story)
+        assert [check.status for check in got.checks] == ["pass", "pass", "pass", "skip"]
+        assert folders.names(tmp_path) == ["mine", "mine.torrent"]
+        with pytest.raises(ReleaseError, match="is signed by"):
+            fetch(torrent.magnet, home, peer, claim=Claim(signed_by=STRANGER))
+        assert not list(home.models.glob("*"))
+        kept = fetch(torrent.magnet, home, peer)
+    assert kept.torrent is not None
+    again = fetch(str(kept.torrent), home)
+    assert (again.folder, again.fetched) == (kept.folder, False), "the .torrent leads to the same model, without a peer"
+    assert bytes_of(kept.folder) == bytes_of(story)
+
+
+def test_what_the_store_has_is_not_asked_for(story: Path, home: Home, tmp_path: Path) -> None:
+    other = release(tmp_path / "other", seed=1)
+    with seeding((story, torrent_of(story)), (other, torrent_of(other))) as peer:
+        one = fetch(torrent_of(story).magnet, home, peer)
+        two = fetch(torrent_of(other).magnet, home, peer)
+        part = fetch(torrent_of(other).magnet, home, peer, claim=Claim(only=("*.safetensors",)))
+    assert two.checks[0].detail.endswith("; 2 files were in the store")
+    assert (one.folder / "tokenizer.model.v3").samefile(two.folder / "tokenizer.model.v3")
+    assert bytes_of(two.folder) == bytes_of(other)
+    assert folders.names(part.folder) == [MANIFEST, SIGNATURE, "model.safetensors"]
+
+
+def _pickle(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\x80\x04" + bytes(100_000))
+    signed(folder)
+
+
+def _other_byte(folder: Path) -> None:
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(_pickle, "a pickle under the name of safetensors"), (_other_byte, r"model\.safetensors is changed")]
+)
+def test_a_publishers_own_fault_stays_in_the_quarantine(
+    home: Home, tmp_path: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    folder = release(tmp_path / "story")
+    spoil(folder)
+    with seeding((folder, torrent_of(folder))) as peer, pytest.raises(ReleaseError, match=said):
+        fetch(torrent_of(folder).magnet, home, peer, to=tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_mirror_stands_in_for_the_swarm(story: Path, home: Home, tmp_path: Path) -> None:
+    torrent = torrent_of(story)
+    with serving(files_of(story, "story/")) as web:
+        web.files["story.torrent"] = torrent.data
+        got = fetch(torrent.magnet, home, mirrors=(f"{web.url}story/",))
+        assert bytes_of(got.folder) == bytes_of(story)
+        assert "every piece as it states" in got.checks[0].detail, "as a web seed"
+        web.files["story.torrent"] = b"none"
+        quick = Settings(listen=("127.0.0.1:0",), dht=False, trackers=False, lsd=False, web_seeds=False, patience_s=0.5)
+        source = find(torrent.magnet)
+        assert source is not None
+        with pytest.raises(StoreError, match="no peer was found"):
+            get(source, Home(tmp_path / "a"), Wish(mirrors=(f"{web.url}story/",), settings=quick))
+        wish = Wish(mirrors=(f"{web.url}story/",), settings=quick, claim=Claim(signed_by=SIGNER))
+        plain = get(source, Home(tmp_path / "b"), wish)
+        assert bytes_of(plain.folder) == bytes_of(story)
+        assert plain.checks[0].detail.startswith(f"{web.url}story/, since ")
+
+
+def test_the_launch_torrent_is_rewritten(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = made.weights()
+    folder = made.pth(folders.folder(tmp_path, "mistral-7B-v0.1"), weights)
+    torrent = torrent_of(folder)
+    with seeding((folder, torrent)) as peer:
+        with pytest.raises(ReleaseError, match="a pickle"):
+            fetch(torrent.magnet, home, peer)
+        for module in ("inspect", "launch"):
+            monkeypatch.setattr(f"mistral7b.release.{module}.LAUNCH", torrent.v1)
+        got = fetch(torrent.magnet, home, peer)
+    assert folders.names(got.folder) == ["consolidated.safetensors", "params.json"]
+    written = folders.load(got.folder / "consolidated.safetensors")
+    assert all(torch.equal(written[name], tensor) for name, tensor in weights.items())
+    assert got.apart is not None
+    assert folders.names(got.apart) == ["consolidated.00.pth", "params.json"]
