@@ -8,14 +8,14 @@ from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import Any, Self
 
-from lm_eval.api.instance import Instance  # type: ignore[import-untyped]
-from lm_eval.api.model import TemplateLM  # type: ignore[import-untyped]
-from lm_eval.utils import (  # type: ignore[import-untyped]
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.utils import (
     get_rolling_token_windows,
     make_disjoint_window,
     simple_parse_args_string,
 )
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from mistral7b.api import LLM
 from mistral7b.errors import RequestError, TokenizerError

@@ -12,10 +12,12 @@ from typing import Any
 from mistral7b.checkpoint.aside import written
 from mistral7b.evals.mt_bench.questions import TURNS
 from mistral7b.evals.mt_bench.run import Key, Outcome
+from mistral7b.evals.published import TABLE4
 from mistral7b.tokens.guardrail import SAFE_PROMPT
 
 # arXiv 2310.06825, table 4: Mistral 7B Instruct v0.1, ten iterations. The judge is not ours.
-PUBLISHED = {"no system prompt": (6.84, 0.07), "Llama 2 prompt": (6.38, 0.07), "Mistral prompt": (6.58, 0.05)}
+_PROMPTS = {"none": "no system prompt", "llama2": "Llama 2 prompt", "mistral": "Mistral prompt"}
+PUBLISHED = {_PROMPTS[prompt]: (found.value, found.spread) for prompt, found in TABLE4.items()}
 PUBLISHED_AS = "as published for Mistral 7B Instruct v0.1 (arXiv 2310.06825, table 4); not measured here, by another judge"
 
 

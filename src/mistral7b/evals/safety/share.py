@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
-_Z = 1.959963984540054  # of the normal distribution: 95 % lie within
+from mistral7b.evals.intervals import wilson
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,8 @@ class Share:
         """Wilson's 95 % interval: at 0 and 1 it has a width too."""
         if not self.total:
             return None
-        share, z2 = self.count / self.total, _Z * _Z / self.total
-        middle = (share + z2 / 2) / (1 + z2)
-        half = _Z * sqrt(share * (1 - share) / self.total + z2 / (4 * self.total)) / (1 + z2)
-        return (middle - half if self.count else 0.0), (middle + half if self.count < self.total else 1.0)
+        found = wilson(self.count, self.total)
+        return found.low, found.high
 
     def __str__(self) -> str:
         if (interval := self.interval) is None:
