@@ -47,9 +47,9 @@ def test_a_path_takes_no_more_pages_than_there_are(given: list[list[int]], page_
         assert node.waiting == len(node.children)
     for ids, leaf in zip(given, leaves, strict=True):
         assert [id for node in path(leaf) for id in node.ids[node.start : node.end]][: len(ids)] == ids
-    # Whatever is first among those not computed, all that is begun besides lies behind it.
     for node in nodes:
-        assert all(below.order < after.order for below in path(node) for after in nodes if after.order > node.order)
+        below = [other.order for other in nodes if node in path(other)]
+        assert below == list(range(node.order, node.order + len(below))), "all below a node comes before the next"
 
 
 @given(inputs, st.data())

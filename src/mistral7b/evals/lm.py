@@ -173,13 +173,11 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         self, kind: str, requests: list[Instance], compute: Callable[[list[Instance], list[int]], Computed], quiet: bool
     ) -> list[Any]:
         """The answers to `requests`, from the journal or computed; `compute` gives (place, answer) as they come."""
-        repeats = _repeats(requests)
+        answers, repeats = self.answers, _repeats(requests)
         keys = (
-            [self._key(kind, one, repeat) for one, repeat in zip(requests, repeats, strict=True)]
-            if self.answers is not None
-            else []
+            [self._key(kind, one, repeat) for one, repeat in zip(requests, repeats, strict=True)] if answers is not None else []
         )
-        found = [self.answers.get(key) for key in keys] if self.answers is not None else [None] * len(requests)
+        found = [answers.get(key) for key in keys] if answers is not None else [None] * len(requests)
         missing = [place for place, answer in enumerate(found) if answer is None]
         with self._progress(kind, len(requests), quiet) as progress:
             for start in range(0, len(missing), _TOGETHER):
@@ -188,12 +186,12 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
                     for done, (which, answer) in enumerate(computed, len(requests) - len(missing) + start + 1):
                         place = places[which]
                         found[place] = answer
-                        if self.answers is not None:
-                            self.answers.put(keys[place], answer)
+                        if answers is not None:
+                            answers.put(keys[place], answer)
                         self.cache_hook.add_partial(kind, requests[place].args, answer)
                         progress(done, len(requests))
-        if self.answers is not None:
-            self.answers.sync()
+        if answers is not None:
+            answers.sync()
         return found
 
     def _key(self, kind: str, one: Instance, repeat: int) -> str:
@@ -204,8 +202,12 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         if self.progress is not None:
             yield self.progress
             return
+
+        def show(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+
         with tqdm(total=total, desc=kind, disable=quiet) as bar:
-            yield lambda done, _: bar.update(done - bar.n) and None
+            yield show
 
 
 def _repeats(requests: Sequence[Instance]) -> list[int]:

@@ -200,7 +200,11 @@ def draw(path: Path, cells: Sequence[Cell]) -> None:
                 axes.text(
                     column, row, text, ha="center", va="center", color="white" if gains[row][column] < 0.6 * most else "black"
                 )
-        axes.set(xlabel="tokens of the prompt", ylabel="depth of the number", title="Passkey: greedy answers that are right")
+        axes.set(
+            xlabel="tokens of the prompt",
+            ylabel="depth of what is hidden",
+            title="Greedy answers that are right, and what having been told gains",
+        )
         axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
         axes.set_yticks(range(len(depths)), [f"{depth:.2f}" for depth in depths])
-        figure.colorbar(image, label="nats gained by the number")
+        figure.colorbar(image, label="nats gained")
