@@ -2,11 +2,12 @@
 
     python benchmarks/eval_harness.py --data-dir DIR --limit 40 mmlu_anatomy hellaswag gsm8k
 
-Both compute with the same weights in fp32 on the CPU; transformers reads them from a folder written for it, with tokenizer.json
-beside them, in batches of --batch-size. The items of a task are asked in --rounds parts, in turn by one and by the other, so
-that what else the machine does falls on both. For each task: the items whose choice, or text at temperature 0, is the same, the
-largest difference of a log-probability, items/s of both, and the ratio as median (least, most) over the rounds. A last line is
-JSON. The run fails if an item differs, unless the two best choices of the hf backend are within --tie of each other.
+The model is a folder in the hub's layout. Both compute with the same weights in fp32 on the CPU; transformers reads them from a
+folder written for it, with tokenizer.json beside them, in batches of --batch-size. The items of a task are asked in --rounds
+parts, in turn by one and by the other, so that what else the machine does falls on both. For each task: the items whose choice,
+or text at temperature 0, is the same, the largest difference of a log-probability, items/s of both, and the ratio as median
+(least, most) over the rounds. A last line is JSON. The run fails if an item differs, unless the two best choices of the hf
+backend are within --tie of each other.
 """
 
 from __future__ import annotations

@@ -83,14 +83,12 @@ def test_gains_by_hand() -> None:
 
 
 def test_tiny_remembers_names_and_the_nearer_the_better(llm: LLM) -> None:
-    near, far = passkey(llm, [120, 640], [0.0], 4, kind="name")
-    assert (near.trials, near.length, far.length) == (4, 120, 640)
+    near, far = passkey(llm, [100, 600], [0.0], 3, kind="name")
+    assert (near.trials, near.length, far.length) == (3, 100, 600)
     assert near.distance < 100 < 512 < far.distance
-    assert near.gain > 0.5 > 5 * abs(far.gain)
+    assert near.gain > 0.4 > 4 * abs(far.gain)
     assert near.rank < 2
-    again = passkey(llm, [120], [0.0], 4, kind="name")
-    assert again == [near]
-    assert passkey(llm, [120], [0.0], 4, kind="name", seed=1) != [near]
+    assert passkey(llm, [100], [0.0], 3, kind="name") == [near]
 
 
 def test_pictures(tmp_path: Path) -> None:
