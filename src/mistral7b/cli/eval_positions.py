@@ -53,7 +53,8 @@ def positions(
         raise DataError(f"{file} holds no text")
     path = find_model(model)
     with progress(f"loading {model}", at_least=GIGABYTE) as loaded:
-        llm = LLM(path, dtype=dtype, device=device, max_model_len=tokens or longest(path), force=force, progress=loaded)
+        length = tokens or longest(path, force=force)
+        llm = LLM(path, dtype=dtype, device=device, max_model_len=length, force=force, progress=loaded)
     settle_threads(llm.checkpoint.config.n_params)
     window, trained = llm.checkpoint.config.sliding_window, llm.checkpoint.trained_context
     pieces = pieces_of(llm, ["\n\n".join(texts)] if join else texts, llm.max_model_len)[:limit]

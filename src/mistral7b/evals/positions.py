@@ -16,6 +16,7 @@ from mistral7b.evals.scorer import Pair, Scorer
 
 WINDOWS = 8
 _BUCKETS = 8  # of a window
+_TOGETHER = 16  # pieces whose prefixes are held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ class Bucket:
         }  # fmt: skip
 
 
-def longest(model: Path) -> int | None:
+def longest(model: Path, *, force: bool = False) -> int | None:
     """Positions that are looked at unless asked otherwise: eight windows where the model reaches so far; None without a window,
     for all that it is configured for."""
-    checkpoint = open_checkpoint(model)
+    checkpoint = open_checkpoint(model, force=force)
     window = checkpoint.config.sliding_window
     if window is None:
         return None
@@ -77,14 +78,20 @@ def by_position(
     A piece counts in the buckets it fills; those that none fills are left out. `progress` is told (buckets of pieces done, in
     all). Raises DataError if no piece fills a bucket, and what `Scorer.score` raises.
     """
-    pairs: list[Pair] = []
-    for piece in pieces:
-        pairs += [(piece[:begin], piece[begin : begin + bucket]) for begin in range(1, len(piece) - bucket + 1, bucket)]
-    if not pairs:
+    scorer, done = Scorer(llm), 0
+    total = sum((len(piece) - 1) // bucket for piece in pieces)
+    if not total:
         raise DataError(f"no text has {bucket:,} tokens to measure on; give a longer one")
     by_begin: dict[int, list[float]] = {}
-    for (before, _), score in zip(pairs, Scorer(llm).score(pairs, progress), strict=True):
-        by_begin.setdefault(len(before), []).append(-score.logprob / bucket)
+    for start in range(0, len(pieces), _TOGETHER):
+        pairs: list[Pair] = []
+        for piece in pieces[start : start + _TOGETHER]:
+            pairs += [(piece[:begin], piece[begin : begin + bucket]) for begin in range(1, len(piece) - bucket + 1, bucket)]
+        for place, score in scorer.stream(pairs):
+            by_begin.setdefault(len(pairs[place][0]), []).append(-score.logprob / bucket)
+            done += 1
+            if progress is not None:
+                progress(done, total)
     return [
         Bucket(begin, begin + bucket, bucket * len(means), statistics.fmean(means), _error(means))
         for begin, means in sorted(by_begin.items())
