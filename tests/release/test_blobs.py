@@ -89,6 +89,13 @@ def test_taking_what_is_there(store: Store, tmp_path: Path) -> None:
     assert not store.take("0" * 64, tmp_path / "other", linked=True)
 
 
+def test_a_damaged_blob_is_replaced_by_what_was_checked(store: Store) -> None:
+    one = keep(store, "one", weights=b"1")
+    (one.folder / "weights").chmod(0o644)
+    (one.folder / "weights").write_bytes(b"x")
+    assert (keep(store, "other", weights=b"1").folder / "weights").read_bytes() == b"1"
+
+
 def test_pruning(store: Store) -> None:
     keep(store, "one", tokenizer=b"same", weights=b"11"), keep(store, "other", tokenizer=b"same", weights=b"222")
     (store.home.blobs / "orphan").write_bytes(b"12345")
@@ -108,6 +115,10 @@ def test_pruning(store: Store) -> None:
     }  # fmt: skip
     with pytest.raises(StoreError, match="holds no model one; `mistral7b download --list`"):
         store.drop("one")
+    (store.home.root / "mine").mkdir()
+    (store.home.root / "mine.json").touch()
+    with pytest.raises(StoreError, match="holds no model"):
+        store.drop("../mine")
 
 
 @settings(max_examples=10)

@@ -68,6 +68,7 @@ def test_hashes_in_the_link() -> None:
         ("https://host/consolidated.00.pth", "is a pickle"),
         ("https://host/pytorch_model.bin", "is a pickle"),
         ("https://host/tiny.zip", "is no release"),
+        (f"https://host/tiny/#sha256={V2}", "is for a single file"),
     ],
 )
 def test_malformed_links(link: str, said: str) -> None:

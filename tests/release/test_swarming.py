@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,17 @@ def test_a_mirror_stands_in_for_the_swarm(story: Path, home: Home, tmp_path: Pat
         plain = get(source, Home(tmp_path / "b"), wish)
         assert bytes_of(plain.folder) == bytes_of(story)
         assert plain.checks[0].detail.startswith(f"{web.url}story/, since ")
+
+
+def test_a_torrent_behind_a_web_server(story: Path, home: Home) -> None:
+    torrent = torrent_of(story)
+    with serving({"story.torrent": torrent.data}) as web, seeding((story, torrent)) as peer:
+        with pytest.raises(StoreError, match=r"story\.torrent is not the file it should be: md5 "):
+            fetch(f"{web.url}story.torrent#md5={'0' * 32}", home, peer)
+        with pytest.raises(StoreError, match=r"gone\.torrent does not exist"):
+            fetch(f"{web.url}gone.torrent", home, peer)
+        digest = hashlib.sha256(torrent.data).hexdigest()
+        assert bytes_of(fetch(f"{web.url}story.torrent#sha256={digest}", home, peer).folder) == bytes_of(story)
 
 
 def test_the_launch_torrent_is_rewritten(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ class Store:
     def drop(self, key: str) -> None:
         """Forgets the model `key`; `prune` frees what only it used. Raises StoreError if there is none."""
         with self._locked():
-            if not (self.home.models / f"{key}.json").is_file():
+            if key not in {path.stem for path in self.home.models.glob("*.json")}:
                 raise StoreError(f"the store holds no model {key}; `mistral7b download --list` shows their names")
             (self.home.models / f"{key}.json").unlink()
             (self.home.models / f"{key}.torrent").unlink(missing_ok=True)
@@ -127,8 +127,8 @@ class Store:
         return freed
 
     def _move(self, path: Path, blob: Path, file: FileHash) -> None:
-        if _is_sized(blob, file):
-            path.unlink()  # checked against the same hash, so that either copy does
+        if blob.is_file() and (path.samefile(blob) or sha256_of(blob) == file.sha256):
+            path.unlink()
             return
         path.chmod(_READ_ONLY)
         sync(path)

@@ -126,7 +126,9 @@ def _official(folder: Path, files: Mapping[str, FileHash], variant: str | None) 
     except Mistral7BError:
         return Check("official", "skip", "not a whole model by itself")
     if identity.faults:
-        raise ReleaseError(f"{identity.detail}")
-    official = identity.variant.sha256 if identity.variant is not None else {}
-    held = (name for name, sha in official.items() if name in files and files[name].sha256 == sha)
-    return Check("official", "pass" if any(name.endswith(".safetensors") for name in held) else "skip", identity.detail)
+        raise ReleaseError(identity.detail)
+    published = identity.variant.sha256 if identity.variant is not None else {}
+    same = [
+        name for name, sha in published.items() if name.endswith(".safetensors") and name in files and files[name].sha256 == sha
+    ]
+    return Check("official", "pass" if same else "skip", identity.detail)

@@ -92,6 +92,8 @@ def _address(link: str) -> Source:
         return Source("file", address, clean(Path(last).stem), stated=stated)
     if parts.query or last.endswith((".zip", ".gz", ".tgz", ".html")):
         raise StoreError(f"{link} is no release: give a folder with manifest.json, a .torrent, .tar, .gguf or .safetensors")
+    if fragment:
+        raise StoreError(f"#{fragment} is for a single file, and {address} is a folder; name its signer with --signed-by instead")
     folder = address.removesuffix("manifest.json").rstrip("/") + "/"
     return Source("folder", folder, clean(last if last != "manifest.json" else folder.rstrip("/").rsplit("/", 1)[-1]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,8 @@ def _link(fetch: Fetch) -> tuple[str, tuple[str, ...]]:
         torrent.write_bytes(Path(source.link).read_bytes())
     elif not get_small(source.link, torrent):
         raise StoreError(f"{source.link} does not exist; check the address")
+    elif source.stated.digest not in (None, found := hashlib.new(source.stated.algorithm, torrent.read_bytes()).hexdigest()):
+        raise StoreError(f"{source.link} is not the file it should be: {source.stated.algorithm} {found}; get the link anew")
     fetch.torrent = torrent
     return str(with_web_seeds(torrent, _web_seeds(fetch, _parsed(torrent).ti.name()))), info_hashes(torrent)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.checkpoint.manifest import FileHash
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import StoreError
@@ -95,7 +96,8 @@ def _from_file(fetch: Fetch) -> Check:
     name = urlsplit(fetch.source.link).path.rsplit("/", 1)[-1]
     path, stated = fetch.folder / name, fetch.source.stated
     known = stated.digest if stated.algorithm == "sha256" else None
-    if known is None or not fetch.take(known, path):
+    here = known is not None and path.is_file() and sha256_of(path) == known
+    if not here and (known is None or not fetch.take(known, path)):
         sha256 = _stream(fetch, path, stated)
         fetch.hashed = {name: FileHash(sha256, path.stat().st_size)}
     return _stated(fetch.source)
