@@ -28,6 +28,10 @@ PROMPTS = (
     "In the middle of the forest there was",
 )
 CARD = """\
+---
+license: apache-2.0
+library_name: mistral7b
+---
 # tiny
 
 A model of Mistral 7B's architecture, small enough to travel with the package: {layers} layers, dim 256, 8 query heads over

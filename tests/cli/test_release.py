@@ -98,20 +98,33 @@ def test_a_model_that_fails_is_refused_before_a_key_is_made(run: Run, model: Pat
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ((), "release needs --key FILE, or --new-key FILE"),
         (("--key", "a", "--new-key", "b"), "give one of them"),
         (("--key", "nowhere.key"), "the key nowhere.key cannot be read"),
         (("--new-key", "nowhere/new.key"), "nowhere is not a folder"),
         (("--dry-run", "--piece-size", "3M"), "'3M' is no piece size"),
         (("--dry-run", "--tracker", "t.example"), "the tracker 't.example' is no URL"),
         (("--dry-run", "--private"), "nobody could find a private torrent"),
-        (("--dry-run",), "no licence is stated"),
         (("--dry-run", "--licence", "x", "--name", "CON"), "'CON' is no name for a release"),
     ],
 )
 def test_a_request_that_makes_no_sense(run: Run, model: Path, tmp_path: Path, args: tuple[str, ...], said: str) -> None:
     run("release", model, "--out", tmp_path / "out", *args).fails_with(said)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_key_it_makes_its_own_once(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("MISTRAL7B_HOME", str(home))
+    assert run("release", model, "--out", tmp_path / "none", "--dry-run").status == 0
+    assert not home.exists()
+    first = run("release", model, "--out", tmp_path / "first", "--json")
+    assert "keep a copy" in first.err
+    second = run("release", model, "--out", tmp_path / "second", "--json")
+    assert (second.status, second.err) == (0, "")
+    signers = {json.loads(ran.out)["public_key"] for ran in (first, second)}
+    assert signers == {public_text(read_key(home / "release.key"))}
+    assert "no licence is stated" in json.loads(first.out)["notes"][0]
+    assert json.loads(first.out)["manifest"]["licence"] is None
 
 
 def test_signed_by_the_one_that_was_asked_for(run: Run, released: Path, key: Path) -> None:

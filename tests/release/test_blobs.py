@@ -14,7 +14,7 @@ from mistral7b.checkpoint.manifest import FileHash, hash_files
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import StoreError
 from mistral7b.release.blobs import Kept, Store
-from mistral7b.release.home import Home, find_home
+from mistral7b.release.home import Home, find_home, find_key_file
 from mistral7b.release.quarantine import quarantine
 
 CHECKS = (Check("source", "pass", "as stated"),)
@@ -38,6 +38,10 @@ def test_where_it_lives() -> None:
     assert find_home({"XDG_CACHE_HOME": "/caches"}, "linux") == Home(Path("/caches/mistral7b"))
     assert find_home({"LOCALAPPDATA": "/local"}, "win32") == Home(Path("/local/mistral7b"))
     assert find_home({}, "linux").root == Path.home() / ".cache" / "mistral7b"
+    assert find_key_file({"MISTRAL7B_HOME": "/mine"}) == Path("/mine/release.key")
+    assert find_key_file({"XDG_CONFIG_HOME": "/settings"}, "linux") == Path("/settings/mistral7b/release.key")
+    assert find_key_file({"APPDATA": "/roaming"}, "win32") == Path("/roaming/mistral7b/release.key")
+    assert find_key_file({}, "linux") == Path.home() / ".config" / "mistral7b" / "release.key"
     assert find_home({}, "darwin").root == Path.home() / "Library" / "Caches" / "mistral7b"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mistral7b.release.make import Release
 
 EXAMPLES = examples(
-    "mistral7b release ./my-model --out ./published --new-key ~/my.key --licence Apache-2.0",
+    "mistral7b release ./my-model --out ./published --licence Apache-2.0",
     "mistral7b release ./my-model --out ./published --key ~/my.key --tracker udp://tracker.example:1337/announce",
     "mistral7b release ./my-model --out ./published --dry-run",
 )
@@ -32,7 +32,7 @@ def release(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The model's folder; tiny, or a hub id, will do too.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to make.")],
     key: Annotated[
-        Path | None, typer.Option("--key", metavar="FILE", help="Sign with the Ed25519 key in this PEM file.")
+        Path | None, typer.Option("--key", metavar="FILE", help="Sign with this Ed25519 key (PEM); default: your own, made once.")
     ] = None,
     new_key: Annotated[
         Path | None, typer.Option("--new-key", metavar="FILE", help="Sign with a fresh key, and keep it in this new file.")
@@ -90,17 +90,21 @@ def release(
     for old and new clients; the magnet link, its QR code, the public key, and a page on how to fetch. The same model, key, date
     and options give the same link. Large files are links to FOLDER's where the disk allows it: edit neither afterwards.
     """
-    if (key is None) == (new_key is None) and not (dry_run and key is None):
-        raise RequestError("release needs --key FILE, or --new-key FILE to make one; give one of them")
+    if key is not None and new_key is not None:
+        raise RequestError("--key signs with a key that is there and --new-key makes one; give one of them")
     from mistral7b.release.candidate import candidate_of
     from mistral7b.release.facts import facts_of
+    from mistral7b.release.home import find_key_file
     from mistral7b.release.keys import new_key_file, read_key, refuse_key_file
     from mistral7b.release.make import make_release, refuse_target
     from mistral7b.release.reach import Reach
     from mistral7b.release.torrent import parse_piece_size
 
     refuse_target(out)
-    if new_key is not None:
+    own = find_key_file()
+    if key is None and new_key is None:
+        key, new_key = (own, None) if own.exists() else (None, own)
+    elif new_key is not None:
         refuse_key_file(new_key)
     signer = None if key is None else read_key(key)
     pieces = None if piece_size is None else parse_piece_size(piece_size)
@@ -117,6 +121,9 @@ def release(
         made = None
         if not dry_run:
             if new_key is not None:
+                if new_key == own:
+                    own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    note(f"signing with a fresh key, {own}; keep a copy: who loses it cannot sign as the same again")
                 signer = new_key_file(new_key)
             assert signer is not None
             made = make_release(model, out, signer, reach=reach, piece_size=pieces, progress=at)

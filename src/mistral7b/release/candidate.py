@@ -56,8 +56,10 @@ def candidate_of(folder: Path, facts: Facts, progress: Progress | None = None) -
         raise ReleaseError(f"{pickles[0]} is a pickle, which nobody should have to load; convert the model, and release that")
     manifest = release_manifest(facts, open_checkpoint(folder), report)
     to_bytes(manifest)
-    notes = tuple(f"everyone will read this path of a machine in mistral7b.json: {path}" for path in _paths(report.training))
-    return Candidate(folder=folder, report=report, facts=facts, manifest=manifest, stamps=before, notes=notes)
+    notes = [f"everyone will read this path of a machine in mistral7b.json: {path}" for path in _paths(report.training)]
+    if facts.licence is None:
+        notes.insert(0, "no licence is stated, and without one nobody may use the weights; pass --licence, such as Apache-2.0")
+    return Candidate(folder=folder, report=report, facts=facts, manifest=manifest, stamps=before, notes=tuple(notes))
 
 
 def rows_of(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -22,6 +22,8 @@ _ROWS = {
     "norm_eps": "RMSNorm epsilon",
 }
 
+NO_LICENCE = "none stated"
+
 _FILES = """## Files
 
 manifest.json lists every file with its size and sha256, and manifest.json.sig signs that list. In the folder they stand in:
@@ -42,11 +44,13 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     name, tokenizer, weights = manifest["name"], manifest["tokenizer"], manifest["weights"]
     config = manifest["config"]
     tensors = ", ".join(f"{n} in {kind}" for kind, n in weights["tensors"].items())
-    parts = [f"---\nlicense: {json.dumps(manifest['licence'], ensure_ascii=False)}\nlibrary_name: mistral7b\n---\n# {name}\n"]
+    licence = manifest["licence"]
+    stated = "" if licence is None else f"license: {json.dumps(licence, ensure_ascii=False)}\n"
+    parts = [f"---\n{stated}library_name: mistral7b\n---\n# {name}\n"]
     parts.append(
         f"A model of Mistral 7B's architecture with {weights['parameters']:,} parameters ({tensors})"
         + (f", fine-tuned from {_plain(manifest['base_model'])}" if manifest["base_model"] else "")
-        + f". Licence: {_plain(manifest['licence'])}.\n"
+        + f". Licence: {_plain(licence or NO_LICENCE)}.\n"
     )
     rows = [
         ("parameters", f"{weights['parameters']:,}"),
@@ -68,7 +72,7 @@ def fetch_page(manifest: Mapping[str, Any], torrent: Torrent, key: str) -> str:
     name = manifest["name"]
     total = sum(file["size"] for file in manifest["files"].values())
     rows = [
-        ("licence", _plain(manifest["licence"])),
+        ("licence", _plain(manifest["licence"] or NO_LICENCE)),
         ("files", f"{len(manifest['files'])}, {total:,} bytes"),
         ("created", manifest["created"]),
         ("info hash, v1", torrent.v1),

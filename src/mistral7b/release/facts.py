@@ -24,7 +24,7 @@ class Facts:
     """What a release says of itself that the files cannot tell. `created` in seconds since 1970. Raises ReleaseError."""
 
     name: str
-    licence: str
+    licence: str | None
     created: int
     base_model: str | None = None
 
@@ -43,11 +43,9 @@ def facts_of(
 ) -> Facts:
     """What the user said; else the folder's name, the licence its card states, and the time (see `created_at`).
 
-    Raises ReleaseError for what makes no sense, or if no licence is known: weights without one may not be used.
+    Raises ReleaseError for what makes no sense.
     """
     licence = licence or stated_licence(folder)
-    if licence is None:
-        raise ReleaseError("no licence is stated at the head of the model's README.md; pass --licence, such as Apache-2.0")
     return Facts(name=name or _name_of(folder), licence=licence, created=created_at(date, environ), base_model=base_model)
 
 

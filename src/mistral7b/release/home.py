@@ -1,4 +1,4 @@
-"""Where fetched releases live on this machine."""
+"""Where fetched releases live on this machine, and the key that signs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOME_VARIABLE = "MISTRAL7B_HOME"
+KEY_FILE = "release.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,16 @@ def find_home(environment: Mapping[str, str] = os.environ, platform: str = sys.p
     else:
         caches = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Home(caches / "mistral7b")
+
+
+def find_key_file(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """Where the key stands that signs if no other is named: in MISTRAL7B_HOME, else the platform's folder for settings."""
+    if named := environment.get(HOME_VARIABLE):
+        return Path(named).expanduser() / KEY_FILE
+    if platform == "darwin":
+        settings = Path.home() / "Library" / "Application Support"
+    elif platform == "win32":
+        settings = Path(environment.get("APPDATA") or Path.home() / "AppData" / "Roaming")
+    else:
+        settings = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return settings / "mistral7b" / KEY_FILE
