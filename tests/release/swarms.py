@@ -27,10 +27,9 @@ def seeding(*released: tuple[Path, Torrent]) -> Iterator[str]:
         for folder, torrent in released:
             params = lt.load_torrent_buffer(torrent.data)
             params.save_path = str(folder.parent)
-            params.flags |= lt.torrent_flags.seed_mode
             params.flags &= ~lt.torrent_flags.auto_managed & ~lt.torrent_flags.paused
             session.add_torrent(params)
-        while not session.listen_port():
+        while not session.listen_port() or not all(handle.status().is_seeding for handle in session.get_torrents()):
             session.wait_for_alert(1000)
             session.pop_alerts()
         yield f"127.0.0.2:{session.listen_port()}"

@@ -179,11 +179,9 @@ def _follow(
 
 
 def _why_stalled(stalled: Stalled, contents: Contents, settings: Settings) -> str:
-    if not stalled.peers:
-        missing = f"{stalled.missing} of {stalled.pieces} pieces of {contents.name} are missing"
-        why = f"{missing}, and no peer was there for {settings.patience_s:.0f} s"
-    elif stalled.nowhere:
-        why = f"{stalled.nowhere} of {stalled.pieces} pieces of {contents.name} have no seed, nor any of {stalled.peers} peers"
+    if stalled.nowhere:
+        whom = f"none of {stalled.peers} peers has them" if stalled.peers else "no peer is there"
+        why = f"{stalled.nowhere} of {stalled.pieces} pieces of {contents.name} have no seed ({whom})"
     else:
         why = f"{stalled.peers} peers of {contents.name} sent nothing for {settings.patience_s:.0f} s"
     return f"{why}: what arrived is kept; run it again later, or name another peer"
@@ -196,8 +194,11 @@ def _finish(swarm: Swarm, held: Holding, contents: Contents, chosen: Sequence[st
     saved = swarm.save()
     swarm.close()
     if saved is not None:
-        torrent: Any = lt.write_torrent_file(lt.read_resume_data(saved))
-        held.settle(lt.bencode(torrent))
+        try:
+            torrent: Any = lt.write_torrent_file(lt.read_resume_data(saved))
+            held.settle(lt.bencode(torrent))
+        except RuntimeError:  # of files that were not wanted the hashes did not come: there is no whole .torrent to keep
+            held.keep(saved)
     for name in contents.files.keys() - set(chosen):
         (held.data / contents.name / name).unlink(missing_ok=True)
 

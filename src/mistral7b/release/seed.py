@@ -16,6 +16,8 @@ from mistral7b.release.session import Settings, open_session, require
 if TYPE_CHECKING:
     import libtorrent as lt
 
+    from mistral7b.release.swarm import Swarm
+
 _TICK_S = 0.5
 
 
@@ -102,7 +104,8 @@ def find_data(torrent: Path, source: Path, data: Path | None, contents: Contents
     for folder in likely:
         if folder.is_dir() and all((folder / name).is_file() for name in contents.files):
             return folder.absolute()
-    missing = next((name for name in contents.files if not (likely[0] / name).is_file()), "its folder")
+    there = next((folder for folder in likely if folder.is_dir()), torrent.parent)
+    missing = next(name for name in contents.files if not (there / name).is_file())
     raise StoreError(f"the files of {torrent.name} are not here ({missing} is missing); name their folder with --data")
 
 
@@ -114,10 +117,7 @@ def _read_only(params: lt.add_torrent_params) -> lt.add_torrent_params:
     return params
 
 
-def _check(swarm: object, contents: Contents, progress: Callable[[int, int], None] | None) -> None:
-    from mistral7b.release.swarm import Swarm
-
-    assert isinstance(swarm, Swarm)
+def _check(swarm: Swarm, contents: Contents, progress: Callable[[int, int], None] | None) -> None:
     while swarm.checking():
         swarm.pump(_TICK_S)
         if progress is not None:
