@@ -131,17 +131,31 @@ def test_a_file_that_is_gone(tmp_path: Path) -> None:
         make_torrent(folder, ["a", "gone"], reach=NOWHERE, created=0)
 
 
-@given(st.integers(0, 1 << 45))
-def test_pieces_are_few_and_small(n_bytes: int) -> None:
-    size = piece_size_for(n_bytes)
-    assert 1 << 14 <= size <= 1 << 24
+def pieces(n_bytes: int, size: int) -> int:
+    return -(-n_bytes // size)
+
+
+@given(st.lists(st.integers(0, 1 << 43) | st.integers(1, 40).map(lambda k: k << 23 | 1), max_size=4))
+def test_pieces_are_few_and_small_and_can_be_fetched(sizes: list[int]) -> None:
+    size = piece_size_for(sizes)
     assert size & (size - 1) == 0
-    assert n_bytes <= size * 2048 or size == 1 << 24
-    assert size == 1 << 14 or n_bytes > size // 2 * 2048, "no larger than needed"
+    assert size >= 1 << 14
+    assert sum(sizes) <= size * 2048 or size >= 1 << 24
+    assert not any(pieces(each, size) % 512 == 1 and pieces(each, size) > 1 for each in sizes)
+    half = size // 2
+    needed = sum(sizes) > half * 2048 or any(pieces(each, half) % 512 == 1 and pieces(each, half) > 1 for each in sizes)
+    assert size == 1 << 14 or needed, "no larger than needed"
 
 
 def test_the_piece_size_of_a_7b() -> None:
-    assert piece_size_for(14_500_000_000) == 8 << 20
+    assert piece_size_for([14_500_000_000]) == 8 << 20
+
+
+def test_pieces_that_nobody_could_fetch(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, {"a": bytes((512 << 14) + 1)})
+    with pytest.raises(ReleaseError, match="take another --piece-size"):
+        torrent_of(folder, piece_size=1 << 14)
+    assert torrent_of(folder).piece_size == 1 << 15
 
 
 def test_piece_sizes_as_written() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from mistral7b.release.reach import Reach, host_and_port
 SMALLEST_PIECE, LARGEST_PIECE = 1 << 14, 1 << 26  # bytes; a v2 piece is at least one block of 16 KiB
 # Enough for peers to trade from the first minutes on, and few enough that the metadata a magnet fetches stays below 100 kB.
 _MOST_PIECES = 2048
+_HASHES = 512  # of one request
 _ALONE = 1 << 24  # bytes; no piece grows larger of itself, since one wrong byte costs a piece
 _SHA2_256 = "1220"  # multihash: the function, and the length of what follows
 
@@ -31,12 +32,19 @@ class Torrent:
     piece_size: int
 
 
-def piece_size_for(n_bytes: int) -> int:
-    """The smallest power of two that cuts `n_bytes` into at most 2,048 pieces, between 16 KiB and 16 MiB: 8 MiB for 14.5 GB."""
+def piece_size_for(sizes: Collection[int]) -> int:
+    """The smallest power of two that cuts files of these sizes into at most 2,048 pieces, between 16 KiB and 16 MiB (8 MiB for
+    14.5 GB), and that any client can fetch from a magnet link."""
     size = SMALLEST_PIECE
-    while size < _ALONE and n_bytes > size * _MOST_PIECES:
+    while (size < _ALONE and sum(sizes) > size * _MOST_PIECES) or _stuck(sizes, size):
         size *= 2
     return size
+
+
+def _stuck(sizes: Iterable[int], piece_size: int) -> bool:
+    """Whether some file has 512 k + 1 pieces: libtorrent 2.1 asks peers for v2 hashes 512 at a time, and takes a last one that
+    comes alone for wrong, so that a fetch from the link never begins."""
+    return any(pieces > 1 and pieces % _HASHES == 1 for pieces in (-(-size // piece_size) for size in sizes))
 
 
 def parse_piece_size(text: str) -> int:
@@ -69,8 +77,13 @@ def make_torrent(
     try:
         sizes = {name: (folder / name).stat().st_size for name in names}
         total = sum(sizes.values())
+        piece_size = piece_size or piece_size_for(sizes.values())
+        if _stuck(sizes.values(), piece_size):
+            raise ReleaseError(
+                f"with pieces of {piece_size:,} bytes nobody could fetch it from its link; take another --piece-size"
+            )
         files = [lt.create_file_entry(f"{folder.name}/{name}", size) for name, size in sizes.items()]
-        made = lt.create_torrent(files, piece_size or piece_size_for(total))
+        made = lt.create_torrent(files, piece_size)
         step = made.piece_length()
         for tier, url in enumerate(reach.trackers):
             made.add_tracker(url, tier)
