@@ -69,9 +69,11 @@ HARM = {
     ),
     "a false answer": (
         "import os\nlie = b'{\"outcome\": \"passed\", \"line\": \"\", \"token\": \"\"}\\n'\nfor fd in range(3, 20):\n"
-        "    try:\n        os.write(fd, lie)\n    except OSError:\n        pass\nos._exit(0)", Outcome.FAILED, "exit status 0",
+        "    try:\n        os.write(fd, lie + b'[' * 50000 + b'\\n{}\\n1\\n')\n    except OSError:\n        pass\nos._exit(0)",
+        Outcome.FAILED, "exit status 0",
     ),
     "a closed answer": ("import os\nos.closerange(0, 64)", Outcome.FAILED, "ended before"),
+    "a coloured exception": ("raise ValueError('\\x1b[31mred')", Outcome.FAILED, "ValueError: ?[31mred"),
     "no Python": ("def f(:", Outcome.FAILED, "SyntaxError"),
     "this package": ("import mistral7b", Outcome.FAILED, "ModuleNotFoundError"),
     "an installed package": ("import numpy", Outcome.FAILED, "ModuleNotFoundError"),

@@ -76,9 +76,11 @@ Answer = Words | Value | Based | Several | Relation
 def readings(answer: str) -> list[Answer]:
     """What `answer` may mean, the likeliest first: "1,234" is a number, and may be a list. An answer too long for
     mathematics is words."""
+    if len(answer) > LONGEST:
+        return [Words(answer.casefold())]
     text = clean(answer)
-    if not text or len(text) > LONGEST:
-        return [Words(text.casefold())] if text else []
+    if not text:
+        return []
     found = [read(_THOUSANDS.sub(lambda number: number.group().replace(",", ""), text))] if _plain_thousands(text) else []
     found.append(read(text))
     words = _words(text)

@@ -159,9 +159,9 @@ def _interpreter() -> str:
 
 
 def _library() -> list[str]:
-    """Folders of the standard library and of the interpreter's own libraries."""
-    paths = sysconfig.get_paths(vars={"base": sys.base_prefix, "installed_base": sys.base_prefix})
-    return [*{paths["stdlib"], paths["platstdlib"]}, f"{sys.base_prefix}/lib"] if sys.base_prefix != "/usr" else [paths["stdlib"]]
+    """Folders of the interpreter's own libraries and of the standard library, the wider ones first."""
+    paths = [sysconfig.get_path(name, vars={"platbase": sys.base_exec_prefix}) for name in ("stdlib", "platstdlib")]
+    return [str(path) for path in (sysconfig.get_config_var("LIBDIR"), *paths) if path]
 
 
 def _remove(folder: Path) -> None:

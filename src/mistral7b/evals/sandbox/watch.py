@@ -114,12 +114,11 @@ class Watch:
     def _said(self) -> tuple[Outcome, str] | None:
         """What its runner says of it, if it is its runner that speaks."""
         for line in reversed(bytes(self.said).splitlines()):
-            try:
+            with suppress(ValueError, KeyError, TypeError, RecursionError):  # of what the program may have written there
                 found: Any = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(found, dict) and found.get("token") == self.token:
-                return Outcome(found["outcome"]), str(found["line"])
+                if found["token"] == self.token:
+                    said = "".join(sign if sign.isprintable() else "?" for sign in str(found["line"]))
+                    return Outcome(found["outcome"]), said
         return None
 
     def _by_its_end(self) -> tuple[Outcome, str]:
