@@ -119,7 +119,8 @@ def steps(own: int) -> list[Step]:
         of_fcntl += [(_EQUAL, 0, 1, command), (_RETURN, 0, 0, refuse)]
     of_fcntl.append(allow)
     for numbers, body in (
-        (_CLONE, of_clone), (_SENDTO, of_sendto), (_PRLIMIT, of_prlimit), (_IOCTL, of_ioctl), (_FCNTL, of_fcntl), (_PRCTL, of_prctl),
+        (_CLONE, of_clone), (_SENDTO, of_sendto), (_PRLIMIT, of_prlimit), (_IOCTL, of_ioctl), (_FCNTL, of_fcntl),
+        (_PRCTL, of_prctl),
         *((numbers, to_itself) for numbers in _OWN.values()),
     ):  # fmt: skip
         program += [(_EQUAL, 0, len(body), numbers[column]), *body]

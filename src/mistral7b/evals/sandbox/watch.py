@@ -42,6 +42,9 @@ class Watch:
             stopped = self._watched(born)
         finally:
             self._end()
+        for pipe in (self.answers, self.printed):
+            while self._read(pipe):
+                pass
         seconds = time.monotonic() - (self.started or born)
         outcome, line = stopped or self._said() or self._by_its_end()
         return Verdict(outcome, line, seconds, self.output.decode(errors="replace"))
@@ -65,9 +68,6 @@ class Watch:
                     return Outcome.TIMED_OUT, f"longer than {self.limits.seconds:g} s"
                 elif (excess := self._excess()) is not None:
                     return Outcome.REFUSED, excess
-        for pipe in (self.answers, self.printed):
-            while self._read(pipe):
-                pass
         return None
 
     def _read(self, pipe: int) -> bool:
