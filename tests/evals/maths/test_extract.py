@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mistral7b.evals.maths import gsm8k
 from mistral7b.evals.maths.boxed import boxes, last_boxes
 from mistral7b.evals.maths.equivalent import equivalent
 from mistral7b.evals.maths.extract import extract
@@ -59,6 +60,13 @@ def test_a_box_is_what_its_braces_hold(inside: str) -> None:
 def test_what_answers_nothing() -> None:
     for text in ("", "The answer is", "I cannot say.", "$$$$", "\\boxed{"):
         assert extract(text) is None
+
+
+@pytest.mark.parametrize("part", [" ", "$", "answer is ", "final answer is ", "5 per ", "\\boxed{", "\\text{ a} ", "="])
+def test_a_part_repeated_without_end_takes_no_time_to_speak_of(part: str) -> None:
+    for text in (part * 2000, f"The answer is {part * 90}z!", f"$5{part * 90}$"):
+        assert equivalent(extract(text), "no such answer") is False
+        assert gsm8k.extract(text) in (None, "5")
 
 
 def test_a_later_problem_does_not_count() -> None:

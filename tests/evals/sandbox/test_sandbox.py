@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from mistral7b.errors import SandboxError
 from mistral7b.evals.sandbox.sandbox import WAYS, Sandbox
 from mistral7b.evals.sandbox.system import machine
 from mistral7b.evals.sandbox.verdict import Limits, Outcome
+from mistral7b.evals.sandbox.watch import Watch
 
 pytestmark = pytest.mark.skipif(machine() is None, reason="programs are contained on Linux, x86-64 and aarch64")
 
@@ -69,9 +71,11 @@ HARM = {
     ),
     "a false answer": (
         "import os\nlie = b'{\"outcome\": \"passed\", \"line\": \"\", \"token\": \"\"}\\n'\nfor fd in range(3, 20):\n"
-        "    try:\n        os.write(fd, lie)\n    except OSError:\n        pass\nos._exit(0)", Outcome.FAILED, "exit status 0",
+        "    try:\n        os.write(fd, lie + b'[' * 50000 + b'\\n{}\\n1\\n')\n    except OSError:\n        pass\nos._exit(0)",
+        Outcome.FAILED, "exit status 0",
     ),
     "a closed answer": ("import os\nos.closerange(0, 64)", Outcome.FAILED, "ended before"),
+    "a coloured exception": ("raise ValueError('\\x1b[31mred')", Outcome.FAILED, "ValueError: ?[31mred"),
     "no Python": ("def f(:", Outcome.FAILED, "SyntaxError"),
     "this package": ("import mistral7b", Outcome.FAILED, "ModuleNotFoundError"),
     "an installed package": ("import numpy", Outcome.FAILED, "ModuleNotFoundError"),
@@ -235,6 +239,21 @@ def test_forced_it_runs_within_limits_and_leaves_no_process() -> None:
 def test_limits_are_above_nought() -> None:
     with pytest.raises(ValueError, match="above 0"):
         Limits(cpu=0)
+
+
+def test_a_program_that_ends_before_anybody_looks(tmp_path: Path) -> None:
+    answers, answering = os.pipe()
+    printed, printing = os.pipe()
+    os.write(answering, b'{"ready": true}\n{"outcome": "passed", "line": "", "token": "secret"}\n')
+    os.write(printing, b"quick")
+    os.close(answering)
+    os.close(printing)
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""], start_new_session=True)
+    process.wait()
+    verdict = Watch(process, answers, printed, tmp_path, "secret", SHORT).until_the_end()
+    os.close(answers)
+    os.close(printed)
+    assert (verdict.outcome, verdict.output) == (Outcome.PASSED, "quick")
 
 
 @pytest.mark.slow

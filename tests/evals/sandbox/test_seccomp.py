@@ -67,6 +67,8 @@ def test_what_depends_on_arguments(processor: tuple[list[Step], int, int]) -> No
     assert gives((44, 206), 3, 1, 1, 0, 0x7FFF0000, 16) == gives((44, 206), 3, 1, 1, 0, 1 << 40, 16) == EPERM
     assert gives((16, 29), 1, 0x5401) == 0
     assert gives((16, 29), 1, 0x5412) == ENOTTY  # typing into a terminal
+    assert gives((157, 167), 38, 1) == 0
+    assert gives((157, 167), 1, 0) == EPERM  # to live on when the parent dies
     assert gives((72, 25), 1, 3) == 0
     assert gives((72, 25), 1, 8) == EPERM  # whom a pipe signals
 

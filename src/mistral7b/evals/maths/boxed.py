@@ -23,10 +23,11 @@ def last_boxes(text: str) -> list[str]:
 def boxes(text: str) -> list[tuple[int, int, str]]:
     """(begin, end, inside) of every box that stands in no other, in order; those before one that is never closed do not count."""
     found: list[tuple[int, int, str]] = []
+    ends = closings(text)
     for mark in _BOX.finditer(text):
         if found and mark.start() < found[-1][1]:
             continue
-        end = closing(text, mark.end())
+        end = ends.get(mark.end())
         if end is not None:
             found.append((mark.start(), end + 1, text[mark.end() + 1 : end]))
         elif text[mark.end() : mark.end() + 1] == "{":
@@ -36,17 +37,21 @@ def boxes(text: str) -> list[tuple[int, int, str]]:
     return found
 
 
-def closing(text: str, opening: int) -> int | None:
-    """Where the brace closes that opens at `opening`; None if none opens there or it never closes."""
-    if text[opening : opening + 1] != "{":
-        return None
-    depth = 0
-    for mark in re.finditer(r"\\.|[{}]", text[opening:], re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(mark.group(), 0)
-        if depth == 0:
-            return opening + mark.start()
-    return None
+def closings(text: str) -> dict[int, int]:
+    """Where the brace closes that opens at a place, for each that closes; those with a backslash before them are signs."""
+    found, opened = dict[int, int](), list[int]()
+    for mark in re.finditer(r"\\.|[{}]", text, re.DOTALL):
+        if mark.group() == "{":
+            opened.append(mark.start())
+        elif mark.group() == "}" and opened:
+            found[opened.pop()] = mark.start()
+    return found
 
 
 def _joined(between: str) -> bool:
-    return "\n\n" not in between and bool(re.search(r"and|or|,", between)) and _JOINED.fullmatch(between) is not None
+    return (
+        len(between) < 60
+        and "\n\n" not in between
+        and bool(re.search(r"and|or|,", between))
+        and _JOINED.fullmatch(between) is not None
+    )

@@ -36,8 +36,8 @@ def extract(text: str) -> str | None:
     said = list(_SAID.finditer(text))
     if said:
         return _said(text[said[-1].end() :])
-    formulas = _formulas(text)
-    return _or_none(formulas[-1].rpartition("=")[2]) if formulas else None
+    formulas = list(_MATHS.finditer(text))
+    return _or_none(_inside(formulas[-1]).rpartition("=")[2]) if formulas else None
 
 
 def _boxed(text: str) -> str | None:
@@ -78,10 +78,6 @@ def _whole_formula(sentence: str) -> str | None:
         parts.append(_inside(following))
         rest = rest[following.end() :]
     return ", ".join(parts)
-
-
-def _formulas(text: str) -> list[str]:
-    return [_inside(formula) for formula in _MATHS.finditer(text)]
 
 
 def _inside(formula: re.Match[str]) -> str:

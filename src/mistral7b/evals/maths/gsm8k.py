@@ -18,6 +18,7 @@ _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 _MARKER = re.compile(r"####|\banswer\s*(?:\*\*)?\s*(?:is|:|=|should be|would be|comes to)", re.IGNORECASE)
 _NEXT_QUESTION = re.compile(r"\n\s*(?:Q|Question|Problem):")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
+_SENTENCE = 300  # characters after a mark that are looked at
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _WORDS = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
@@ -38,7 +39,7 @@ def extract(text: str) -> str | None:
     text = _FRACTION.sub(r"\1/\2", _NEXT_QUESTION.split("\n" + text)[0])
     marks = list(_MARKER.finditer(text))
     for mark in reversed(marks):
-        found = _after(text[mark.end() :])
+        found = _after(text[mark.end() : mark.end() + _SENTENCE])
         if found is not None:
             return found
     boxed = last_boxes(text)

@@ -76,14 +76,21 @@ def _closes_last(text: str) -> bool:
     return False
 
 
-def split(text: str, separators: str) -> list[str]:
-    """The parts of `text` between separators (a pattern) that stand in no bracket; brackets need not match: (3, 4]."""
-    parts, depth, begin = [], 0, 0
-    for mark in re.finditer(rf"(?P<open>\\\{{|[(\[{{])|(?P<close>\\\}}|[)\]}}])|(?P<cut>{separators})", text):
-        if mark["cut"] is not None:
-            if depth == 0:
-                parts.append(text[begin : mark.start()].strip())
-                begin = mark.end()
-        else:
+def outside(text: str, pattern: str) -> list[re.Match[str]]:
+    """Where `pattern` matches and no bracket is open; brackets need not be of one kind: (3, 4]."""
+    found, depth = [], 0
+    for mark in re.finditer(rf"(?P<open>\\\{{|[(\[{{])|(?P<close>\\\}}|[)\]}}])|(?:{pattern})", text):
+        if mark["open"] or mark["close"]:
             depth += 1 if mark["open"] else -1
+        elif depth == 0:
+            found.append(mark)
+    return found
+
+
+def split(text: str, separators: str) -> list[str]:
+    """The parts of `text` between separators (a pattern) that stand in no bracket."""
+    parts, begin = [], 0
+    for mark in outside(text, separators):
+        parts.append(text[begin : mark.start()].strip())
+        begin = mark.end()
     return [*parts, text[begin:].strip()]

@@ -6,25 +6,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from mistral7b.evals.maths.latex import LONGEST, clean, split
-from mistral7b.evals.maths.syntax import Expression, Symbol, Unreadable, parse
+from mistral7b.evals.maths.latex import LONGEST, clean, outside, split
+from mistral7b.evals.maths.syntax import Apply, Expression, Symbol, Unreadable, parse, symbols
 from mistral7b.evals.maths.units import without_unit
 
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)")
 _BASE = re.compile(r"([-+]?)\s*([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\s*_\s*(?:\{\s*)?(?:\\text\{\s*)?(\d+|[a-z]+)(?:\s*\})*")
 _BASES = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "twelve": 12,
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12,
     "sixteen": 16,
-}
+}  # fmt: skip
 _MATRIX = re.compile(r"[(\[]?\s*\\begin\{([pbBvV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\}\s*[)\]]?")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _PAIR = re.compile(r"\\\{|[(\[]")
@@ -43,7 +34,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Based:
-    """1202 in base 3; leading and trailing noughts of no meaning are gone."""
+    """1202 in base 3: "1202." and 3."""
 
     digits: str
     base: int
@@ -51,8 +42,8 @@ class Based:
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """Parts, and what they make: "list" and "union" and "set" have no order; "()", "[]", "(]" and "[)" (a tuple or an interval),
-    ":" and "matrix" with its number of columns have one."""
+    """Parts, and what they make: "list" and "union" and "set" have no order; "()", "[]", "(]" and "[)" (a tuple or an
+    interval), ":", "matrix 2 x 3" and "determinant 2 x 2" have one."""
 
     kind: str
     parts: tuple[Answer, ...]
@@ -76,9 +67,11 @@ Answer = Words | Value | Based | Several | Relation
 def readings(answer: str) -> list[Answer]:
     """What `answer` may mean, the likeliest first: "1,234" is a number, and may be a list. An answer too long for
     mathematics is words."""
+    if len(answer) > LONGEST:
+        return [Words(answer.casefold())]
     text = clean(answer)
-    if not text or len(text) > LONGEST:
-        return [Words(text.casefold())] if text else []
+    if not text:
+        return []
     found = [read(_THOUSANDS.sub(lambda number: number.group().replace(",", ""), text))] if _plain_thousands(text) else []
     found.append(read(text))
     words = _words(text)
@@ -108,30 +101,19 @@ def _union(text: str) -> Answer | None:
 
 
 def _relation(text: str) -> Answer | None:
-    """An equation or inequality: alone an equation for one unknown is the value it gives, and inequalities of one unknown are
-    an interval."""
+    """An equation, of whose sides the first and the last count, or inequalities: those of one unknown are an interval."""
     if len(split(text, ",|;")) > 1:
         return None
     sides = split(text, _RELATION)
     if len(sides) == 1 or not all(sides):
         return None
-    signs = [sign.strip() for sign in _top_signs(text)]
+    signs = [mark.group() for mark in outside(text, _RELATION)]
     if set(signs) <= {"=", "≈", r"\approx"}:
         equal = tuple(map(read, sides if len(sides) == 2 else (sides[0], sides[-1])))
         return Relation(("=",), equal)
     if set(signs) <= {">", r"\ge"}:
         signs, sides = [{">": "<", r"\ge": r"\le"}[sign] for sign in reversed(signs)], list(reversed(sides))
     return _interval(signs, sides) or Relation(tuple(signs), tuple(map(read, sides)))
-
-
-def _top_signs(text: str) -> list[str]:
-    depth, found = 0, []
-    for mark in re.finditer(rf"(?P<open>\\\{{|[(\[{{])|(?P<close>\\\}}|[)\]}}])|(?P<sign>{_RELATION})", text):
-        if mark["sign"] is None:
-            depth += 1 if mark["open"] else -1
-        elif depth == 0:
-            found.append(mark["sign"])
-    return found
 
 
 def _interval(signs: list[str], sides: list[str]) -> Answer | None:
@@ -177,7 +159,7 @@ def _bracketed(text: str) -> Answer | None:
     """A set, a tuple, an interval, a choice in brackets. (3 + x) is no such thing, nor (1,2)(3,4)."""
     opening = re.match(r"\\\{|[(\[]", text)
     closing = re.search(r"(\\\}|[)\]])$", text)
-    if opening is None or closing is None or closing.start() < opening.end() or len(split(text[opening.end() :], r"\Z|")) == 0:
+    if opening is None or closing is None or closing.start() < opening.end():
         return None
     inside = text[opening.end() : closing.start()].strip()
     if not _balanced(inside):
@@ -257,8 +239,6 @@ def alone(answer: Answer) -> Answer:
 
 
 def _names(side: Answer) -> bool:
-    from mistral7b.evals.maths.syntax import Apply, symbols
-
     if isinstance(side, Words):
         return True
     if not isinstance(side, Value):

@@ -59,7 +59,7 @@ def tokens(text: str) -> list[str]:
 
 
 def symbols(tree: Expression) -> frozenset[str]:
-    """The unknowns of an expression, in a set."""
+    """The unknowns of an expression; pi, i and e are none."""
     if isinstance(tree, Symbol):
         return frozenset() if tree.name in ("pi", "i", "e") else frozenset({tree.name})
     if isinstance(tree, Apply):
@@ -85,15 +85,11 @@ class _Parser:
         return token
 
     def sum(self) -> Expression:
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise Unreadable("too deep")
         terms = [self.product()]
         while self.now in ("+", "-"):
             sign = self.take()
             term = self.product()
             terms.append(Apply("neg", (term,)) if sign == "-" else term)
-        self.depth -= 1
         return terms[0] if len(terms) == 1 else Apply("+", tuple(terms))
 
     def product(self) -> Expression:
@@ -136,11 +132,8 @@ class _Parser:
         return base
 
     def exponent(self) -> Expression:
-        return self.signed() if self.now in ("-", "+", "(") or self.plain() else self.argument()
-
-    def plain(self) -> bool:
-        """Whether a number of several digits stands there that is not in LaTeX's one-digit style: x^10 of plain text."""
-        return bool(re.fullmatch(r"\d\d+", self.now))
+        """x^10 is the tenth power, as in plain text, though LaTeX would take the 1 alone."""
+        return self.signed() if re.fullmatch(r"[-+(]|\d\d+", self.now) else self.argument()
 
     def argument(self) -> Expression:
         """What LaTeX takes for the argument of a command: a group, or one sign; of a number its first digit only."""
@@ -159,6 +152,15 @@ class _Parser:
         return inside
 
     def atom(self) -> Expression:
+        """A number, a symbol, a group or a command with its arguments; no deeper than a person writes."""
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise Unreadable("too deep")
+        found = self.any_atom()
+        self.depth -= 1
+        return found
+
+    def any_atom(self) -> Expression:
         token = self.now
         if re.match(r"\.?\d", token):
             return self.number()
@@ -174,15 +176,10 @@ class _Parser:
         name = self.take().removeprefix("\\")
         if name in FUNCTIONS:
             return self.function(name)
-        special = {
-            "frac": self.fraction,
-            "sqrt": self.root,
-            "binom": self.binomial,
-            "dbinom": self.binomial,
-            "overline": self.overlined,
-        }
-        if name in special:
-            return special[name]()
+        if name in ("frac", "binom", "dbinom"):
+            return Apply("/" if name == "frac" else "binom", (self.argument(), self.argument()))
+        if name in ("sqrt", "overline"):
+            return self.root() if name == "sqrt" else self.overlined()
         if not name.isalpha() or name in ("text", "begin", "end", "dots", "deg", "in", "cup", "cap"):
             raise Unreadable(token)
         return self.symbol(name)
@@ -217,12 +214,6 @@ class _Parser:
         if not found.isdigit():
             raise Unreadable(found)
         return found
-
-    def fraction(self) -> Expression:
-        return Apply("/", (self.argument(), self.argument()))
-
-    def binomial(self) -> Expression:
-        return Apply("binom", (self.argument(), self.argument()))
 
     def root(self) -> Expression:
         degree: Expression = Number(Fraction(2))

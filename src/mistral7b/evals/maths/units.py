@@ -10,7 +10,7 @@ _SYMBOL = re.compile(
     rf"(?<=[\d}})\s])\s*\b(?:(?<=\s)[mgL]|[kcm]m|mi|ft|in|yd|[km]g|lb|oz|[km]L|ml|hr|min|sec|mph|kmh|rad)\b\.?{_POWER}\s*$"
 )
 _BARE = re.compile(
-    r"(?<=[\d})\s])\s*\b(?P<words>(?:square |cubic |per )?[a-z]{3,}(?:[ /-]+(?:per )?[a-zA-Z]+)*)\.?" + _POWER + r"\s*$",
+    r"(?<=[\d})\s])\s*\b(?P<words>[a-z]{3,}(?:[ /-]+[a-z]+)*)\.?" + _POWER + r"\s*$",
     re.IGNORECASE,
 )
 _FUNCTION = re.compile(r"\b(?:sin|cos|tan|cot|sec|csc|log|sqrt|frac|exp|pi|arc\w+)\b")

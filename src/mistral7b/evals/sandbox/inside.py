@@ -15,6 +15,7 @@ import site
 import sys
 import types
 from contextlib import suppress
+from errno import EACCES, EFBIG, EMFILE, EPERM, EROFS
 from typing import Any
 
 PROGRAM = "program.py"  # its name in tracebacks
@@ -100,8 +101,6 @@ def described(error: BaseException, source: str) -> dict[str, str]:
 def _refused(error: BaseException | None) -> bool:
     """Whether it comes of what the sandbox does not allow: a permission, too many open files, a file too large, a name
     looked up."""
-    from errno import EACCES, EFBIG, EMFILE, EPERM, EROFS
-
     for _ in range(10):
         if error is None:
             return False

@@ -11,6 +11,7 @@ from mistral7b.evals.sandbox.system import call
 _NEW = 0x10000000 | 0x00020000 | 0x40000000 | 0x08000000  # user, mount, network, System V namespaces
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXEC, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _DETACH = 2
+# flags that a mount has, as statvfs and as mount number them: a namespace may not take them away
 _KEPT = {os.ST_NOSUID: _NO_SUID, os.ST_NODEV: _NO_DEVICES, os.ST_NOEXEC: _NO_EXEC, 1024: 1024, 2048: 2048, 4096: 1 << 21}
 
 
@@ -48,7 +49,7 @@ def _show(path: str, root: str, *, read_only: bool) -> None:
     else:
         os.makedirs(os.path.dirname(root + path), exist_ok=True)
         os.close(os.open(root + path, os.O_CREAT | os.O_WRONLY, 0o644))
-    _mount(path, root + path, None, _BIND | _RECURSIVE)
+    _mount(path, root + path, None, _BIND)  # not what else is mounted beneath: it would stay writable
     kept = sum(flag for had, flag in _KEPT.items() if os.statvfs(path).f_flag & had)
     device = 0 if path.startswith("/dev/") else _NO_DEVICES
     _mount(None, root + path, None, _REMOUNT | _BIND | _NO_SUID | device | kept | (_READ_ONLY if read_only else 0))

@@ -36,12 +36,16 @@ _DEVICES = ("/dev/zero", "/dev/urandom", "/dev/random")
 
 _TRIAL = """
 import os, socket
-for attempt in (socket.socket, os.fork, lambda: open(f"{OUTSIDE}/new", "w"), lambda: open(f"{OUTSIDE}/old")):
+attempts = {
+    "a socket": socket.socket, "another process": os.fork, "writing": lambda: open(f"{OUTSIDE}/new", "w"),
+    "reading": lambda: open(f"{OUTSIDE}/old"),
+}
+for what, attempt in attempts.items():
     try:
         attempt()
     except OSError:
         continue
-    raise SystemExit
+    raise RuntimeError(f"{what} is not refused")
 open("mine", "w").close()
 """
 
@@ -147,7 +151,7 @@ class Sandbox:
         finally:
             os.close(answers)
             os.close(printed)
-        if watch.started is None or b'{"ready": true}' not in watch.said:
+        if b'{"ready": true}' not in watch.said:
             refusal = bytes(watch.said).decode(errors="replace").strip() or verdict.output.strip()[-200:] or verdict.line
             raise SandboxError(f"a program cannot be contained here: {refusal}")
         return verdict
@@ -159,9 +163,9 @@ def _interpreter() -> str:
 
 
 def _library() -> list[str]:
-    """Folders of the standard library and of the interpreter's own libraries."""
-    paths = sysconfig.get_paths(vars={"base": sys.base_prefix, "installed_base": sys.base_prefix})
-    return [*{paths["stdlib"], paths["platstdlib"]}, f"{sys.base_prefix}/lib"] if sys.base_prefix != "/usr" else [paths["stdlib"]]
+    """Folders of the interpreter's own libraries and of the standard library, the wider ones first."""
+    paths = [sysconfig.get_path(name, vars={"platbase": sys.base_exec_prefix}) for name in ("stdlib", "platstdlib")]
+    return [str(path) for path in (sysconfig.get_config_var("LIBDIR"), *paths) if path]
 
 
 def _remove(folder: Path) -> None:

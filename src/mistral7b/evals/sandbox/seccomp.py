@@ -12,7 +12,7 @@ import os
 import struct
 from errno import ENOSYS, ENOTTY, EPERM
 
-from mistral7b.evals.sandbox.system import NO_NEW_PRIVILEGES, call, machine
+from mistral7b.evals.sandbox.system import NO_NEW_PRIVILEGES, PARENT_DEATH_SIGNAL, call, machine
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _NEWEST = 462  # mseal; numbers since 424 are the same everywhere
@@ -40,7 +40,8 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     # memory that no limit counts, or that outlives the process
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190),
     "mq_open": (240, 180),
-    # files beside their contents
+    # files beside their contents; disk taken faster than it is watched
+    "fallocate": (285, 47),
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
     "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None),
     "futimesat": (261, None), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
@@ -59,7 +60,8 @@ _CLONE, _CLONE3 = (56, 220), (435, 435)
 _OWN = {"kill": (62, 129), "tgkill": (234, 131)}  # allowed where the first argument is this process
 _PRLIMIT, _SENDTO, _IOCTL, _FCNTL = (302, 261), (44, 206), (16, 29), (72, 25)
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
-_FCNTLS = (8, 10, 15)  # F_SETOWN F_SETSIG F_SETOWN_EX: signals by way of a pipe
+_PRCTL = (157, 167)
+_FCNTLS = (8, 10, 15, 1024)  # F_SETOWN F_SETSIG F_SETOWN_EX: signals by way of a pipe; F_SETLEASE
 
 
 def restrict() -> None:
@@ -107,6 +109,7 @@ def steps(own: int) -> list[Step]:
     ]
     to_itself: list[Step] = [(_LOAD, 0, 0, 16), (_EQUAL, 0, 1, own), allow, (_RETURN, 0, 0, refuse)]
     of_prlimit: list[Step] = [(_LOAD, 0, 0, 16), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, own), allow, (_RETURN, 0, 0, refuse)]
+    of_prctl = [(_LOAD, 0, 0, 16), (_EQUAL, 0, 1, PARENT_DEATH_SIGNAL), (_RETURN, 0, 0, refuse), allow]
     of_ioctl: list[Step] = [(_LOAD, 0, 0, 24)]
     for request in _IOCTLS:
         of_ioctl += [(_EQUAL, 0, 1, request), allow]
@@ -117,6 +120,7 @@ def steps(own: int) -> list[Step]:
     of_fcntl.append(allow)
     for numbers, body in (
         (_CLONE, of_clone), (_SENDTO, of_sendto), (_PRLIMIT, of_prlimit), (_IOCTL, of_ioctl), (_FCNTL, of_fcntl),
+        (_PRCTL, of_prctl),
         *((numbers, to_itself) for numbers in _OWN.values()),
     ):  # fmt: skip
         program += [(_EQUAL, 0, len(body), numbers[column]), *body]

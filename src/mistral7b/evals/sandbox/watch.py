@@ -42,6 +42,9 @@ class Watch:
             stopped = self._watched(born)
         finally:
             self._end()
+        for pipe in (self.answers, self.printed):
+            while self._read(pipe):
+                pass
         seconds = time.monotonic() - (self.started or born)
         outcome, line = stopped or self._said() or self._by_its_end()
         return Verdict(outcome, line, seconds, self.output.decode(errors="replace"))
@@ -65,9 +68,6 @@ class Watch:
                     return Outcome.TIMED_OUT, f"longer than {self.limits.seconds:g} s"
                 elif (excess := self._excess()) is not None:
                     return Outcome.REFUSED, excess
-        for pipe in (self.answers, self.printed):
-            while self._read(pipe):
-                pass
         return None
 
     def _read(self, pipe: int) -> bool:
@@ -114,12 +114,11 @@ class Watch:
     def _said(self) -> tuple[Outcome, str] | None:
         """What its runner says of it, if it is its runner that speaks."""
         for line in reversed(bytes(self.said).splitlines()):
-            try:
+            with suppress(ValueError, KeyError, TypeError, RecursionError):  # of what the program may have written there
                 found: Any = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(found, dict) and found.get("token") == self.token:
-                return Outcome(found["outcome"]), str(found["line"])
+                if found["token"] == self.token:
+                    said = "".join(sign if sign.isprintable() else "?" for sign in str(found["line"]))
+                    return Outcome(found["outcome"]), said
         return None
 
     def _by_its_end(self) -> tuple[Outcome, str]:
