@@ -113,7 +113,7 @@ def test_prompts_of_every_form(tmp_path: Path) -> None:
     )
     (tmp_path / "b.csv").write_text('question,choice\n"q three,\nwith a comma",c\n')
     (tmp_path / "c.txt.bz2").write_bytes(bz2.compress(b"q four\n\nq five\n"))
-    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(b'{"turns": ["q six", "q seven"], "n": 3}\n'))
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(b'{"turns": ["q six", "q seven"], "n": 3}\n', mtime=0))
     (tmp_path / "README.txt").write_text("not a prompt")
     (tmp_path / "e.bin").write_bytes(b"\x00")
     found = [(prompt.text, prompt.file, prompt.line) for prompt in read_prompts([tmp_path], None, ["README*"])]
@@ -133,7 +133,7 @@ def test_prompts_of_every_form(tmp_path: Path) -> None:
         ("p.jsonl", b'{"a": "b"}\nbroken\n', r"p\.jsonl:2: not JSON"),
         ("p.txt", b"\xff\xfe", r"p\.txt: a file of prompts must be UTF-8"),
         ("p.bin", b"", r"prompts: no .* file with text"),
-        ("p.txt.gz", gzip.compress(b"one two\n" * 99)[:-8], r"p\.txt\.gz: the compressed file is cut off"),
+        ("p.txt.gz", gzip.compress(b"one two\n" * 99, mtime=0)[:-8], r"p\.txt\.gz: the compressed file is cut off"),
     ],
 )
 def test_bad_prompts_are_named(tmp_path: Path, name: str, held: bytes, said: str) -> None:
