@@ -6,8 +6,9 @@
 throughput: one file of noise, fetched by our `fetch` from one seed, and by HTTP followed by sha256, in turns; each side is a
 process of its own, and so is its server; neither waits for the disk (fsync). Seconds are from the start of the transfer to the
 verified file; the ratio is HTTP's seconds over ours, the median over --repeats. memory: the highest resident size of the
-fetching process and of the seed for a sparse file of --gigabytes (all zeros: the pieces are hashed and sent like any). kills: the fetching process is killed (SIGKILL) --kills times,
-each after its share of the bytes; what the seed sent beyond the file's size was fetched twice, or was on its way.
+fetching process and of the seed for a sparse file of --gigabytes (all zeros: the pieces are hashed and sent like any). kills: the
+fetching process is killed (SIGKILL) --kills times, each after its share of the bytes; what the seed sent beyond the file's size
+was fetched twice, or was on its way.
 """
 
 from __future__ import annotations
