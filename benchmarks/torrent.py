@@ -132,7 +132,7 @@ def kills(torrent: Path, got: Path, times: int) -> dict[str, Any]:
         for _ in range(times):
             goal = sent() + size // (times + 1)
             client = start("fetch", torrent, got, where)
-            while sent() < goal:
+            while sent() < goal and client.poll() is None:
                 time.sleep(0.005)
             client.kill()
             client.communicate()

@@ -97,7 +97,7 @@ def _known(asked: lt.add_torrent_params, held: Holding) -> lt.add_torrent_params
     """What an earlier call left, with the ways to peers of both; or what is asked for."""
     import libtorrent as lt
 
-    from mistral7b.release.link import key_of
+    from mistral7b.release.link import fresh, key_of
 
     try:
         kept = held.resume()
@@ -110,7 +110,7 @@ def _known(asked: lt.add_torrent_params, held: Holding) -> lt.add_torrent_params
         params.trackers = list(dict.fromkeys([*asked.trackers, *params.trackers]))
         params.tracker_tiers = []
         params.url_seeds = list(dict.fromkeys([*asked.url_seeds, *params.url_seeds]))
-        params.peers = [*asked.peers, *params.peers]
+        params.peers = fresh(asked.peers, params.peers)
     return params
 
 

@@ -102,7 +102,13 @@ def prepare(params: lt.add_torrent_params, settings: Settings, peers: Sequence[s
         params.trackers = []
     if not settings.web_seeds:
         params.url_seeds, params.http_seeds = [], []
-    params.peers = list(dict.fromkeys([*(found for peer in peers for found in _resolve(peer)), *params.peers]))
+    params.peers = fresh([found for peer in peers for found in _resolve(peer)], params.peers)
+
+
+def fresh(named: Sequence[tuple[str, int]], remembered: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Both, but of one host only the port named: libtorrent keeps one a host, the last that it hears of."""
+    hosts = {host for host, _ in named}
+    return list(dict.fromkeys([*(peer for peer in remembered if peer[0] not in hosts), *named]))
 
 
 def rename(params: lt.add_torrent_params, contents: Contents, folder: Path) -> None:
