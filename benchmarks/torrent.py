@@ -129,8 +129,8 @@ def kills(torrent: Path, got: Path, times: int) -> dict[str, Any]:
     source = torrent.with_suffix("") / "model.safetensors"
     size, began = source.stat().st_size, time.monotonic()
     with sent_by(torrent) as (where, sent):
-        for _ in range(times):
-            goal = sent() + size // (times + 1)
+        for kill in range(times):
+            goal = (kill + 1) * size // (times + 1)
             client = start("fetch", torrent, got, where)
             while sent() < goal and client.poll() is None:
                 time.sleep(0.005)

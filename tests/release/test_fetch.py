@@ -212,12 +212,13 @@ def killed_again_and_again(made: Made, target: Path, *, kills: int, up_limit: in
     size = sum(path.stat().st_size for path in made.folder.iterdir())
     with serving(made, alone(SEED, up_limit=up_limit)) as (session, handle):
         peer = f"{SEED}:{session.listen_port()}"
-        for _ in range(kills):
-            running = start(made, target, peer)
-            goal = handle.status().total_payload_upload + size // (kills + 1)
-            until(lambda goal=goal: handle.status().total_payload_upload >= goal, session)  # type: ignore[misc]
-            running.send_signal(signal.SIGKILL)
-            running.communicate()
+        for kill in range(kills):
+            with start(made, target, peer) as running:
+                goal = (kill + 1) * size // (kills + 1)
+                until(lambda goal=goal: handle.status().total_payload_upload >= goal)  # type: ignore[misc]
+                running.send_signal(signal.SIGKILL)
+                running.communicate()
+            assert running.returncode == -signal.SIGKILL, "it was done before it was killed"
         session.apply_settings({"upload_rate_limit": 0})
         got = fetch(made.torrent, target, peers=[peer], settings=alone(ME))
         return got, handle.status().total_payload_upload - size
