@@ -115,7 +115,7 @@ def until(true: Callable[[], bool], session: lt.session | None = None, *, limit:
     while not true():
         assert time.monotonic() < end, "it never came to be"
         if session is None:
-            time.sleep(0.02)
+            time.sleep(0.005)
         else:
             session.wait_for_alert(50)
             session.pop_alerts()

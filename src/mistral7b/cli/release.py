@@ -78,7 +78,7 @@ def release(
     ] = False,
     piece_size: Annotated[
         str | None,
-        typer.Option("--piece-size", metavar="SIZE", help="16K to 64M; default: by the size of the model.",
+        typer.Option("--piece-size", metavar="SIZE", help="32K to 64M; default: by the size of the model.",
                      rich_help_panel=_REACH),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and write nothing.")] = False,

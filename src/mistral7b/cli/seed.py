@@ -50,7 +50,7 @@ def seed(
     """Serve a release to its peers.
 
     Every piece is checked first, and a folder that differs from its torrent is not served. Runs until Ctrl-C. With --json each
-    event is one line: traffic twice a second, peers as they come and go.
+    event is one line: traffic at least twice a second, peers as they come and go.
     """
     from mistral7b.release.seed import seed as run
 

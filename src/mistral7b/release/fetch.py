@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mistral7b.errors import StoreError
 from mistral7b.release.events import Event, Metadata, Stalled
 from mistral7b.release.holding import Holding, hold
 from mistral7b.release.inspect import Contents
 from mistral7b.release.landed import landed
+from mistral7b.release.metafile import metafile
 from mistral7b.release.session import Settings, open_session, require
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def fetch(
     Its names are inspected before a byte is written. `only` are patterns of the files wanted (none: all); `peers` are
     HOST:PORT to begin with. What arrives outlives a kill: the next call for the same target goes on from it. `progress` is told
     bytes, `events` everything else. Raises ReleaseError for a torrent that `inspect` refuses, StoreError for a link that is
-    none, no peers, pieces that nobody has, or no room; each in one line, and what arrived is kept.
+    none, no peers, pieces that nobody has, or no room; each in one line, and what arrived is kept. Whoever takes the folder to
+    its place has yet to sync it.
     """
     require()
     from mistral7b.release.link import key_of, read_link
@@ -89,6 +91,9 @@ def _join(
             _keep(held, swarm.save())
         raise
     _finish(swarm, held, contents, chosen)
+    if len(chosen) == len(contents.files):
+        root = held.data / contents.name if contents.folder else held.data
+        held.settle(metafile(info.info_section(), root, params.trackers, params.url_seeds))
     return contents
 
 
@@ -96,22 +101,20 @@ def _known(asked: lt.add_torrent_params, held: Holding) -> lt.add_torrent_params
     """What an earlier call left, with the ways to peers of both; or what is asked for."""
     import libtorrent as lt
 
-    from mistral7b.release.link import key_of, read_torrent
+    from mistral7b.release.link import fresh, key_of
 
     try:
         kept = held.resume()
-        params = (
-            lt.read_resume_data(kept) if kept is not None else read_torrent(held.torrent) if held.torrent.is_file() else asked
-        )
+        params = asked if kept is None else lt.read_resume_data(kept)
     except RuntimeError:
-        return asked  # what was kept is of another version; the data itself is found again
+        return asked  # what was kept is damaged, or of another version; the data itself is found again
     if params.ti is None or key_of(params) != key_of(asked):
         return asked
     if params is not asked:
         params.trackers = list(dict.fromkeys([*asked.trackers, *params.trackers]))
         params.tracker_tiers = []
         params.url_seeds = list(dict.fromkeys([*asked.url_seeds, *params.url_seeds]))
-        params.peers = [*asked.peers, *params.peers]
+        params.peers = fresh(asked.peers, params.peers)
     return params
 
 
@@ -189,16 +192,9 @@ def _why_stalled(stalled: Stalled, contents: Contents, settings: Settings) -> st
 
 def _finish(swarm: Swarm, held: Holding, contents: Contents, chosen: Sequence[str]) -> None:
     """All of it with the system, its files closed, and nothing else in its folder."""
-    import libtorrent as lt
-
     saved = swarm.save()
     swarm.close()
-    if saved is not None:
-        try:
-            torrent: Any = lt.write_torrent_file(lt.read_resume_data(saved))
-            held.settle(lt.bencode(torrent))
-        except RuntimeError:  # of files that were not wanted the hashes did not come: there is no whole .torrent to keep
-            held.keep(saved)
+    _keep(held, saved)
     for name in contents.files.keys() - set(chosen):
         (held.data / contents.name / name).unlink(missing_ok=True)
 

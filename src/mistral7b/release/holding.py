@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral7b.checkpoint.aside import written
 from mistral7b.errors import StoreError
 
 
@@ -25,7 +25,7 @@ class Holding:
 
     @property
     def torrent(self) -> Path:
-        """The .torrent file, once all of it is known."""
+        """The .torrent of a whole fetch."""
         return self.folder / "release.torrent"
 
     def resume(self) -> bytes | None:
@@ -37,14 +37,19 @@ class Holding:
 
     def keep(self, resume: bytes) -> None:
         """Keeps what is known of the fetch: its metadata, peers, and who was banned."""
-        with written(self.folder / "resume") as file:
-            file.write(resume)
+        _put(self.folder / "resume", resume)
 
     def settle(self, torrent: bytes) -> None:
-        """Keeps the .torrent of a fetch that is done, and nothing to go on from: its data may be moved away now."""
-        with written(self.torrent) as file:
-            file.write(torrent)
-        (self.folder / "resume").unlink(missing_ok=True)
+        """Keeps the .torrent of a fetch that is done."""
+        _put(self.torrent, torrent)
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Whole or not at all after a kill. Nothing is waited for until it reaches the disk, as all that arrived would be with it: a
+    file that a power cut spoils is not read, and costs its metadata."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
 
 
 @contextmanager

@@ -92,7 +92,9 @@ def prepare(params: lt.add_torrent_params, settings: Settings, peers: Sequence[s
     """Sets what the settings say of a torrent: which ways lead to its peers, the peers named, and where it is written."""
     flags = lt.torrent_flags
     params.save_path = str(folder)
-    params.flags &= ~(flags.auto_managed | flags.paused | flags.seed_mode | flags.stop_when_ready | flags.default_dont_download)
+    # What an earlier session left set, upload_mode after a full disk among it, is not for this one.
+    for flag in (flags.auto_managed, flags.paused, flags.seed_mode, flags.default_dont_download, flags.upload_mode):
+        params.flags &= ~flag
     params.flags |= flags.override_trackers | flags.override_web_seeds
     for wished, flag in ((settings.dht, flags.disable_dht), (settings.lsd, flags.disable_lsd), (settings.pex, flags.disable_pex)):
         params.flags = params.flags & ~flag if wished else params.flags | flag
@@ -100,7 +102,13 @@ def prepare(params: lt.add_torrent_params, settings: Settings, peers: Sequence[s
         params.trackers = []
     if not settings.web_seeds:
         params.url_seeds, params.http_seeds = [], []
-    params.peers = list(dict.fromkeys([*(found for peer in peers for found in _resolve(peer)), *params.peers]))
+    params.peers = fresh([found for peer in peers for found in _resolve(peer)], params.peers)
+
+
+def fresh(named: Sequence[tuple[str, int]], remembered: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Both, but of one host only the port named: libtorrent keeps one a host, the last that it hears of."""
+    hosts = {host for host, _ in named}
+    return list(dict.fromkeys([*(peer for peer in remembered if peer[0] not in hosts), *named]))
 
 
 def rename(params: lt.add_torrent_params, contents: Contents, folder: Path) -> None:

@@ -38,7 +38,7 @@ class Swarm:
         self._session.wait_for_alert(int(seconds * 1000))
         for alert in self._session.pop_alerts():
             if isinstance(alert, lt.save_resume_data_alert):
-                self._saved = lt.bencode(lt.write_resume_data(alert.params))
+                self._saved = lt.write_resume_data_buf(alert.params)
             elif isinstance(alert, lt.torrent_removed_alert):
                 self._gone = True
             elif (event := translate(alert)) is not None:
