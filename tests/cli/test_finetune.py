@@ -127,4 +127,4 @@ def test_the_recipes_of_the_7b_are_read(name: str, tmp_path: Path) -> None:
 
 def test_the_recipe_of_tiny_instruct_is_read(tmp_path: Path) -> None:
     recipe = read_recipe(RECIPES / "tiny-instruct" / "finetune.yaml", Finetune, {"RUN": str(tmp_path)})
-    assert {each.path.stem for each in recipe.data.train} == {"stories", "facts", "tools", "json", "talk"}
+    assert {each.path.stem for each in recipe.data.train} == {"copying", "stories", "facts", "tools", "json", "talk"}

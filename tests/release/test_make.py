@@ -47,7 +47,7 @@ def own(good: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def released(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
-    return release(good, tmp_path_factory.mktemp("out") / "published")
+    return release(good, tmp_path_factory.mktemp("out") / "published", linked_from=1 << 20)
 
 
 def release(folder: Path, out: Path, **options: Any) -> Release:
@@ -174,7 +174,7 @@ def test_a_change_meanwhile_leaves_nothing(own: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(make, "make_torrent", meddled)
     with pytest.raises(ReleaseError, match=r"model\.safetensors was changed while it was released"):
-        make_release(candidate, tmp_path / "out", KEY, reach=REACH)
+        make_release(candidate, tmp_path / "out", KEY, reach=REACH, linked_from=1 << 20)
     assert sorted(os.listdir(tmp_path)) == ["story"]
 
 

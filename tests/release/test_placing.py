@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from mistral7b.checkpoint.manifest import FileHash, hash_files
 from mistral7b.errors import ReleaseError
-from mistral7b.release.placing import bytes_to_copy, place, refuse_changes, stamps
+from mistral7b.release.placing import LINKED_FROM, bytes_to_copy, place, refuse_changes, stamps
 
 LARGE = 1 << 20
 
@@ -28,8 +29,8 @@ def hashes(folder: Path) -> dict[str, FileHash]:
 
 def test_large_ones_are_links_and_small_ones_copies(source: Path, tmp_path: Path) -> None:
     target, files, told = tmp_path / "target", hashes(source), list[tuple[int, int]]()
-    assert bytes_to_copy(source, tmp_path, files) == LARGE - 1
-    assert place(source, target, files, lambda done, total: told.append((done, total))) == {"large"}
+    assert bytes_to_copy(source, tmp_path, files, linked_from=LARGE) == LARGE - 1
+    assert place(source, target, files, lambda done, total: told.append((done, total)), linked_from=LARGE) == {"large"}
     assert hashes(target) == files
     assert (target / "large").samefile(source / "large")
     assert not (target / "small").samefile(source / "small")
@@ -42,7 +43,7 @@ def test_a_symbolic_link_is_followed(source: Path, tmp_path: Path) -> None:
     for name in ("large", "small"):
         (cache / name).symlink_to(source / name)
     files = hashes(cache)
-    place(cache, tmp_path / "target", files)
+    place(cache, tmp_path / "target", files, linked_from=LARGE)
     assert not any(path.is_symlink() for path in (tmp_path / "target").iterdir())
     assert hashes(tmp_path / "target") == files
 
@@ -52,7 +53,7 @@ def test_where_links_are_not_allowed(source: Path, tmp_path: Path, monkeypatch: 
         raise PermissionError
 
     monkeypatch.setattr(os, "link", refused)
-    assert place(source, tmp_path / "target", hashes(source)) == set()
+    assert place(source, tmp_path / "target", hashes(source), linked_from=LARGE) == set()
     assert hashes(tmp_path / "target") == hashes(source)
 
 
@@ -70,7 +71,7 @@ def test_a_link_to_what_was_not_checked(source: Path, tmp_path: Path, how: str) 
         (source / "new").write_bytes(b"z" * LARGE)
         os.utime(source / "new", ns=(before["large"][2], before["large"][2]))
         os.replace(source / "new", source / "large")
-    linked = place(source, target, files)
+    linked = place(source, target, files, linked_from=LARGE)
     if how == "in place":
         refuse_changes(before, target, linked)
         with (source / "large").open("r+b") as file:
@@ -78,3 +79,8 @@ def test_a_link_to_what_was_not_checked(source: Path, tmp_path: Path, how: str) 
         os.utime(source / "large", ns=(before["large"][2] + 1, before["large"][2] + 1))
     with pytest.raises(ReleaseError, match="large was changed while it was released; start again"):
         refuse_changes(before, target, linked)
+
+
+def test_the_embedded_model_is_copied() -> None:
+    weights = Path(str(resources.files("mistral7b.models.tiny"))) / "model.safetensors"
+    assert weights.stat().st_size < LINKED_FROM

@@ -41,7 +41,7 @@ def bytes_of(length: int) -> bytes:
 @settings(max_examples=20)
 @given(
     lengths=st.lists(st.integers(0, 200_000) | st.sampled_from([0, 1, 1 << 14, 1 << 15, (1 << 15) + 1]), min_size=2, max_size=5),
-    power=st.integers(14, 17),
+    power=st.integers(15, 17),
 )
 def test_hashes_by_hand(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], power: int) -> None:
     if not any(lengths):
@@ -139,12 +139,12 @@ def pieces(n_bytes: int, size: int) -> int:
 def test_pieces_are_few_and_small_and_can_be_fetched(sizes: list[int]) -> None:
     size = piece_size_for(sizes)
     assert size & (size - 1) == 0
-    assert size >= 1 << 14
+    assert size >= 1 << 15
     assert sum(sizes) <= size * 2048 or size >= 1 << 24
     assert not any(pieces(each, size) % 512 == 1 and pieces(each, size) > 1 for each in sizes)
     half = size // 2
     needed = sum(sizes) > half * 2048 or any(pieces(each, half) % 512 == 1 and pieces(each, half) > 1 for each in sizes)
-    assert size == 1 << 14 or needed, "no larger than needed"
+    assert size == 1 << 15 or needed, "no larger than needed"
 
 
 def test_the_piece_size_of_a_7b() -> None:
@@ -152,20 +152,20 @@ def test_the_piece_size_of_a_7b() -> None:
 
 
 def test_pieces_that_nobody_could_fetch(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, {"a": bytes((512 << 14) + 1)})
+    folder = folder_of(tmp_path, {"a": bytes((512 << 15) + 1)})
     with pytest.raises(ReleaseError, match="take another --piece-size"):
-        torrent_of(folder, piece_size=1 << 14)
-    assert torrent_of(folder).piece_size == 1 << 15
+        torrent_of(folder, piece_size=1 << 15)
+    assert torrent_of(folder).piece_size == 1 << 16
 
 
 def test_piece_sizes_as_written() -> None:
-    assert [parse_piece_size(text) for text in ("16384", "16K", "256k", "4M", "64M")] == [
-        1 << 14,
-        1 << 14,
+    assert [parse_piece_size(text) for text in ("32768", "32K", "256k", "4M", "64M")] == [
+        1 << 15,
+        1 << 15,
         1 << 18,
         1 << 22,
         1 << 26,
     ]
-    for text in ("", "K", "0", "-16K", "8K", "128M", "48K", "16.0K", "16KB", "²K", "1e6", "9" * 50):
+    for text in ("", "K", "0", "-32K", "16K", "128M", "48K", "32.0K", "32KB", "²K", "1e6", "9" * 50):
         with pytest.raises(ReleaseError, match="is no piece size"):
             parse_piece_size(text)

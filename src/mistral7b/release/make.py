@@ -20,7 +20,7 @@ from mistral7b.release.card import fetch_page, model_card
 from mistral7b.release.extra import needed_for
 from mistral7b.release.keys import fingerprint, public_text
 from mistral7b.release.manifest import to_bytes
-from mistral7b.release.placing import bytes_to_copy, place, refuse_changes
+from mistral7b.release.placing import LINKED_FROM, bytes_to_copy, place, refuse_changes
 from mistral7b.release.qr import write_qr
 from mistral7b.release.reach import Reach
 from mistral7b.release.sign import SIGNATURE, sign
@@ -92,12 +92,13 @@ def make_release(
     *,
     reach: Reach,
     piece_size: int | None = None,
+    linked_from: int = LINKED_FROM,
     progress: Progress | None = None,
 ) -> Release:
     """Makes the folder `out`. The same model, facts, key and options give the same bytes, and so the same info hash.
 
-    Large files are links to those of the model where the disk allows it: neither is to be edited in place afterwards. Raises
-    ReleaseError if `out` exists or the model changes meanwhile, CheckpointError for a disk that is full.
+    Files of `linked_from` bytes and more are links to those of the model where the disk allows it: neither is to be edited in
+    place afterwards. Raises ReleaseError if `out` exists or the model changes meanwhile, CheckpointError for a disk that is full.
     """
 
     def stage(name: str) -> Callable[[int, int], None] | None:
@@ -105,11 +106,11 @@ def make_release(
 
     refuse_target(out)
     name, files = model.facts.name, model.report.files
-    needs = bytes_to_copy(model.folder, out.parent, files) + _BESIDE
+    needs = bytes_to_copy(model.folder, out.parent, files, linked_from=linked_from) + _BESIDE
     with aside(out, needs=needs, folder=True, force=False) as made:
         folder = made / name
         folder.mkdir()
-        linked = place(model.folder, folder, files, stage("copying"))
+        linked = place(model.folder, folder, files, stage("copying"), linked_from=linked_from)
         manifest = _write_own(folder, model.manifest, key)
         torrent = make_torrent(
             folder, [*manifest["files"], MANIFEST, SIGNATURE], reach=reach, created=model.facts.created,

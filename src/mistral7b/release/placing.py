@@ -10,8 +10,8 @@ from pathlib import Path
 from mistral7b.checkpoint.manifest import FileHash, compare, hash_files
 from mistral7b.errors import ReleaseError
 
-# Below this a copy costs nothing, and configs and cards are what people edit in place.
-_LINKED_FROM = 1 << 20  # bytes
+# Below this a copy costs little, and nobody who edits a released file changes another: not the model that the package carries.
+LINKED_FROM = 1 << 28  # bytes
 
 Stamps = Mapping[str, tuple[int, int, int]]  # name -> (inode, size, time of the last change in ns)
 
@@ -22,10 +22,10 @@ def stamps(folder: Path) -> Stamps:
     return {name: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
-def bytes_to_copy(folder: Path, parent: Path, files: Mapping[str, FileHash]) -> int:
+def bytes_to_copy(folder: Path, parent: Path, files: Mapping[str, FileHash], *, linked_from: int = LINKED_FROM) -> int:
     """What `place` will write on the disk of `parent`, where that disk takes links."""
     same = folder.stat().st_dev == parent.stat().st_dev
-    return sum(held.size for held in files.values() if not same or held.size < _LINKED_FROM)
+    return sum(held.size for held in files.values() if not same or held.size < linked_from)
 
 
 def place(
@@ -33,6 +33,8 @@ def place(
     target: Path,
     files: Mapping[str, FileHash],
     progress: Callable[[int, int], None] | None = None,
+    *,
+    linked_from: int = LINKED_FROM,
 ) -> set[str]:
     """Puts the `files` of `source` into `target` and returns the names of those that are links; a copy is hashed again.
 
@@ -42,7 +44,7 @@ def place(
     total, done = sum(held.size for held in files.values()), 0
     for name, held in files.items():
         placed = target / name
-        if held.size >= _LINKED_FROM and _link(source / name, placed):
+        if held.size >= linked_from and _link(source / name, placed):
             linked.add(name)
         else:
             shutil.copyfile(source / name, placed)
