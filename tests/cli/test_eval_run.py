@@ -110,6 +110,13 @@ def test_what_cannot_be_run_is_told_before_a_model_is_opened(run: Run, data: Pat
     run("eval", *asked, "--data-dir", data, "-m", data / "no-model").fails_with(said)
 
 
+@pytest.mark.parametrize(
+    "verb", [("piqa",), ("mt-bench", "--judge-url", "http://127.0.0.1:1", "--judge-model", "x"), ("passkey",)]
+)
+def test_a_seed_below_0_is_refused_at_once(run: Run, data: Path, verb: tuple[str, ...]) -> None:
+    run("eval", *verb, "-m", data / "no-model", "--seed", -1).fails_with("--seed", "greater than or equal to 0")
+
+
 def test_without_folder_and_network_one_line_names_the_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("datasets.config.HF_HUB_OFFLINE", "huggingface_hub.constants.HF_HUB_OFFLINE"):
         monkeypatch.setattr(name, True)

@@ -36,7 +36,7 @@ def passkey(
         Literal["number", "name"],
         typer.Option("--hide", metavar="WHAT", help="number, or name for models that know none.", show_default=True),
     ] = "number",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws the numbers.", show_default=True)] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Draws the numbers.", show_default=True)] = 0,
     figure: Annotated[Path | None, typer.Option("--figure", metavar="PNG", help="Draw it.")] = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",

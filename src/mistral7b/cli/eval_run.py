@@ -34,7 +34,7 @@ def run(
     shots: Annotated[
         int | None, typer.Option("--shots", metavar="N", min=0, help="Examples before each item; default: the paper's.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws examples, samples and intervals.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Draws examples, samples and intervals.")] = 0,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Run the programs the model writes, in a sandbox: HumanEval and MBPP.")
     ] = False,
