@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,11 +39,6 @@ def asked(settings: Mapping[str, Any], *, eos: str, default_most: int, seed: int
         penalty = {name: value for name, value in sampling.items() if name == "repetition_penalty"}
         return SamplingParams(temperature=0.0, max_tokens=most, stop=stop, **penalty)
     return SamplingParams(temperature=temperature, max_tokens=most, stop=stop, seed=seed, **sampling)
-
-
-def seed_of(*parts: object) -> int:
-    """A seed of 63 bits for what `parts` name, such as (seed, item, repeat)."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8]) >> 1
 
 
 def write(llm: LLM, asks: Sequence[Ask], *, adapter: str | None = None) -> Iterator[tuple[int, str]]:
