@@ -51,7 +51,10 @@ def passkey(
     from mistral7b.api import LLM
     from mistral7b.evals.passkey import ANSWER, draw
     from mistral7b.evals.passkey import passkey as measure
+    from mistral7b.evals.picture import check_drawing
 
+    if figure is not None:
+        check_drawing()
     wanted = _numbers(lengths)
     places = [place / (depths - 1) for place in range(depths)] if depths > 1 else [0.5]
     path = find_model(model)

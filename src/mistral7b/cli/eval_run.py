@@ -72,7 +72,7 @@ def run(
         names=tuple(tasks), data=data_dir, limit=limit, shots=shots, seed=seed, allow_code=allow_code,
         chat=apply_chat_template, prompts=prompts,
     )  # fmt: skip
-    plan = prepare(settings)
+    plan = prepare(settings, out)
     opened = open_model(
         model, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=batch, variant=None,
         lora=lora, force=force, quiet=as_json,
