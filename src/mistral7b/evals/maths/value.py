@@ -142,20 +142,26 @@ def _whole_root(number: int, n: int) -> int | None:
     return near if near**n == number else None
 
 
+def _exact(*numbers: Any) -> bool:
+    """Whether all are fractions, and what two of them make is not too long."""
+    if not all(isinstance(number, Fraction) for number in numbers):
+        return False
+    return sum(max(number.numerator.bit_length(), number.denominator.bit_length()) for number in numbers) <= 2 * _BITS
+
+
 def _plus(*terms: Any) -> Any:
     total: Any = Fraction(0)
     for term in terms:
-        both = isinstance(total, Fraction) and isinstance(term, Fraction)
-        total = total + term if both else _wide(total) + _wide(term)
+        total = total + term if _exact(total, term) else _wide(total) + _wide(term)
     return total
 
 
 def _times(first: Any, second: Any) -> Any:
-    return first * second if isinstance(first, Fraction) and isinstance(second, Fraction) else _wide(first) * _wide(second)
+    return first * second if _exact(first, second) else _wide(first) * _wide(second)
 
 
 def _divided(over: Any, under: Any) -> Any:
-    return over / under if isinstance(over, Fraction) and isinstance(under, Fraction) else _wide(over) / _wide(under)
+    return over / under if _exact(over, under) else _wide(over) / _wide(under)
 
 
 def _factorial(n: Any) -> Any:
