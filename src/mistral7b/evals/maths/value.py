@@ -109,7 +109,7 @@ def _power(base: Any, exponent: Any) -> Any:
         whole = int(exponent)
         if base == 0 and whole <= 0:
             raise Undefined("0^0")
-        if isinstance(base, Fraction) and abs(whole) * max(base.numerator.bit_length(), base.denominator.bit_length()) <= _BITS:
+        if isinstance(base, Fraction) and abs(whole) * _size(base) <= _BITS:
             return base**whole
         if abs(whole) > _LARGEST_EXPONENT:
             raise Undefined("a power too large")
@@ -142,11 +142,13 @@ def _whole_root(number: int, n: int) -> int | None:
     return near if near**n == number else None
 
 
-def _exact(*numbers: Any) -> bool:
-    """Whether all are fractions, and what two of them make is not too long."""
-    if not all(isinstance(number, Fraction) for number in numbers):
-        return False
-    return sum(max(number.numerator.bit_length(), number.denominator.bit_length()) for number in numbers) <= 2 * _BITS
+def _exact(first: Any, second: Any) -> bool:
+    """Whether both are fractions, and what they make is not too long."""
+    return isinstance(first, Fraction) and isinstance(second, Fraction) and _size(first) + _size(second) <= 2 * _BITS
+
+
+def _size(number: Fraction) -> int:
+    return max(number.numerator.bit_length(), number.denominator.bit_length())
 
 
 def _plus(*terms: Any) -> Any:
@@ -210,7 +212,7 @@ def _place(name: str, number: int, *, below: bool) -> Fraction:
 @cache
 def _mp() -> Any:
     """A context of mpmath of our own, so that nobody else's precision changes."""
-    import mpmath  # type: ignore[import-untyped]
+    import mpmath
 
     context = mpmath.MPContext()
     context.dps = _DIGITS
