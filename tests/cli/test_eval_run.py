@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,26 @@ def test_programs_run_only_if_allowed(run: Run, model: Path, data: Path) -> None
 )
 def test_what_cannot_be_run_is_told_before_a_model_is_opened(run: Run, data: Path, asked: tuple[str, ...], said: str) -> None:
     run("eval", *asked, "--data-dir", data, "-m", data / "no-model").fails_with(said)
+
+
+def test_results_that_could_not_be_kept_are_refused_before_a_model_is_opened(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("eval", "piqa", "--data-dir", data, "-m", data / "no-model", "--out")
+    (tmp_path / "file").touch()
+    run(*asked, tmp_path / "file").fails_with("is a file; name a folder")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    run(*asked, tmp_path / "out").fails_with("a figure needs matplotlib")
+    (tmp_path / "text").write_text("Some text.")
+    for verb in (("positions", tmp_path / "text"), ("passkey",)):
+        run("eval", *verb, "-m", data / "no-model", "--figure", tmp_path / "f.png").fails_with("a figure needs matplotlib")
+
+
+@pytest.mark.parametrize(
+    "verb", [("piqa",), ("mt-bench", "--judge-url", "http://127.0.0.1:1", "--judge-model", "x"), ("passkey",)]
+)
+def test_a_seed_below_0_is_refused_at_once(run: Run, data: Path, verb: tuple[str, ...]) -> None:
+    run("eval", *verb, "-m", data / "no-model", "--seed", -1).fails_with("--seed", "greater than or equal to 0")
 
 
 def test_without_folder_and_network_one_line_names_the_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

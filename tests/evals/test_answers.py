@@ -75,3 +75,4 @@ def test_keys() -> None:
     assert key_of("m", "loglikelihood", ["a", "b"], None, 0, 1) == key_of("m", "loglikelihood", ["a", "b"], None, 0, 1)
     assert key_of("m", ["ab", ""]) != key_of("m", ["a", "b"])
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    assert key_of("\ud800") != key_of("\ud801")

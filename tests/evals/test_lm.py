@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mistral7b.api import LLM, SamplingParams
 from mistral7b.errors import RequestError
@@ -69,6 +72,46 @@ def test_greedy_texts(llm: LLM, plain: EngineLM) -> None:
     whole = [plain.words.tokenizer.decode(one.outputs[0].token_ids) for one in llm.generate(kept, greedy)]
     assert "," in whole[1]
     assert found == [whole[0], whole[1].partition(",")[0], whole[2]]
+
+
+class Spelled:
+    """A constraint that lets `ids` through, one after another, and nothing else."""
+
+    def __init__(self, ids: list[int], vocab_size: int) -> None:
+        self.ids, self.vocab_size = ids, vocab_size
+
+    def mask(self) -> NDArray[np.bool_]:
+        return np.arange(self.vocab_size) == self.ids[0]
+
+    def forced(self) -> list[int]:
+        return []
+
+    def advance(self, id: int) -> None:
+        assert self.ids.pop(0) == id
+
+    @property
+    def done(self) -> bool:
+        return not self.ids
+
+
+@pytest.mark.parametrize(
+    ("prompt", "following", "found"),
+    [
+        ('def f(x):\n    """Twice."""\n', "    y = 2 * x\n    return y\n", "    y = 2 * x\n    return y\n"),
+        ("Why?\n", " So", " So"),
+        ("Question: Why?\nAnswer:", " So", "So"),
+    ],
+)
+def test_a_space_is_dropped_only_where_it_parts_prompt_and_text(
+    prompt: str, following: str, found: str, llm: LLM, plain: EngineLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, whole = plain.tok_encode(prompt), plain.tok_encode(prompt + following)
+    assert whole[: len(before)] == before
+    spelled = whole[len(before) :]
+    said = partial(llm.prepare, constraint=lambda: Spelled(spelled, plain.words.tokenizer.vocab_size))
+    monkeypatch.setattr(llm, "prepare", said)
+    (text_written,) = plain.generate_until([text(prompt, max_gen_toks=len(spelled))], disable_tqdm=True)
+    assert text_written == found
 
 
 def test_samples_of_an_item_differ_and_come_again(llm: LLM, plain: EngineLM) -> None:

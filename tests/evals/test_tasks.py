@@ -253,6 +253,17 @@ def test_without_a_folder_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked(built, 6)[0][0].endswith("Problem:\nFind precalculus.\n\nSolution:")
 
 
+def test_a_split_without_labels_that_nobody_asks_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"activity_label": "Rowing", "ctx_a": "A man rows.", "ctx_b": "he", "endings": [" a", " b", " c", " d"]}
+    labels = {"train": "0", "validation": "1", "test": ""}
+    splits = {split: Dataset.from_list([{**row, "label": label}]) for split, label in labels.items()}
+    monkeypatch.setattr(hub, "load_dataset", lambda _path, _name: splits)
+    (built,) = build(["hellaswag"], None, shots=1)
+    prompt = asked(built)[0][0]
+    assert prompt.count("Rowing: A man rows. He") == 2
+    assert built.task.task_docs[0]["gold"] == 1
+
+
 def test_a_hub_that_is_not_reached_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(path: str, name: str | None) -> dict[str, Dataset]:
         raise ConnectionError("no route\nto the host")

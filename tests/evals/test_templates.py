@@ -41,14 +41,15 @@ def test_every_item_is_put_as_lm_eval_puts_it(name: str, items: Path) -> None:
 
 def test_lists_places_and_texts_are_told_apart() -> None:
     made = compiled({"doc_to_text": "{{a}}", "doc_to_target": "{{a}}", "doc_to_choice": "{{b}}"}, ["a", "b"])
-    assert [made["doc_to_target"]({"a": a}) for a in ("2", "[1, 'x']", "[2,5)", "[x]", "2.")] == [
+    assert [made["doc_to_target"]({"a": a}) for a in ("2", "[1, 'x']", "[2,5)", "[x]", "2.", "²")] == [
         2,
         [1, "x"],
         "[2,5)",
         "[x]",
         "2.",
+        "²",
     ]
-    assert made["doc_to_text"]({"a": "1"}) == 1
+    assert [made["doc_to_text"]({"a": a}) for a in ("1", "²")] == [1, "²"]
     assert made["doc_to_choice"]({"b": ["it's", 'a "b"']}) == ["it's", 'a "b"']
     assert compiled({"doc_to_text": "{{a}}", "doc_to_target": "a"}, ["a"])["doc_to_target"] == "a"
     assert compiled({"doc_to_text": "{{a}}", "doc_to_target": "a"}, ["a"])["doc_to_text"]({"a": "1"}) == "1"

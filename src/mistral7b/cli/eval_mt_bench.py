@@ -55,7 +55,7 @@ def mt_bench(
         int, typer.Option("--max-tokens", metavar="N", min=1, help="Longest answer.", show_default=True, rich_help_panel=_RUN)
     ] = 1024,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Where the seeds of the answers come from.", show_default=True,
+        int, typer.Option("--seed", metavar="N", min=0, help="Where the seeds of the answers come from.", show_default=True,
                           rich_help_panel=_RUN)
     ] = 0,
     out: Annotated[

@@ -36,7 +36,7 @@ def passkey(
         Literal["number", "name"],
         typer.Option("--hide", metavar="WHAT", help="number, or name for models that know none.", show_default=True),
     ] = "number",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws the numbers.", show_default=True)] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Draws the numbers.", show_default=True)] = 0,
     figure: Annotated[Path | None, typer.Option("--figure", metavar="PNG", help="Draw it.")] = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
@@ -51,7 +51,10 @@ def passkey(
     from mistral7b.api import LLM
     from mistral7b.evals.passkey import ANSWER, draw
     from mistral7b.evals.passkey import passkey as measure
+    from mistral7b.evals.picture import check_drawing
 
+    if figure is not None:
+        check_drawing()
     wanted = _numbers(lengths)
     places = [place / (depths - 1) for place in range(depths)] if depths > 1 else [0.5]
     path = find_model(model)

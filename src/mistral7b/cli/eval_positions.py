@@ -46,8 +46,11 @@ def positions(
     from mistral7b.api import LLM
     from mistral7b.checkpoint.digest import sha256_of
     from mistral7b.evals.bits import read_documents
+    from mistral7b.evals.picture import check_drawing
     from mistral7b.evals.positions import bucket_of, by_position, draw, longest, pieces_of
 
+    if figure is not None:
+        check_drawing()
     texts = read_documents(file)
     if not any(texts):
         raise DataError(f"{file} holds no text")

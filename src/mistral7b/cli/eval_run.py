@@ -34,7 +34,7 @@ def run(
     shots: Annotated[
         int | None, typer.Option("--shots", metavar="N", min=0, help="Examples before each item; default: the paper's.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws examples, samples and intervals.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Draws examples, samples and intervals.")] = 0,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Run the programs the model writes, in a sandbox: HumanEval and MBPP.")
     ] = False,
@@ -72,7 +72,7 @@ def run(
         names=tuple(tasks), data=data_dir, limit=limit, shots=shots, seed=seed, allow_code=allow_code,
         chat=apply_chat_template, prompts=prompts,
     )  # fmt: skip
-    plan = prepare(settings)
+    plan = prepare(settings, out)
     opened = open_model(
         model, dtype=dtype, kv_dtype=kv_dtype, device=device, max_model_len=max_model_len, max_num_seqs=batch, variant=None,
         lora=lora, force=force, quiet=as_json,

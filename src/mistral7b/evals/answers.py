@@ -18,7 +18,7 @@ _TOGETHER = 256  # answers between two waits for the disk
 
 def key_of(*parts: Any) -> str:
     """The key of a request: the sha256 of `parts`, which JSON can hold (model digest, kind, arguments, repeat, seed)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")).hexdigest()
 
 
 class Answers:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mistral7b.checkpoint.aside import written
 from mistral7b.evals.benchmarks import BENCHMARKS, Benchmark
+from mistral7b.evals.picture import picture
 from mistral7b.evals.published import TABLE2
 from mistral7b.evals.report import MODELS
 from mistral7b.evals.results import Results
@@ -46,23 +46,18 @@ def areas(results: Results) -> list[Area]:
     return found
 
 
-def draw(results: Results, picture: Path) -> None:
-    """Writes a PNG. Published bars are hatched; what was not run says so where its bar would stand."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 9), layout="constrained")
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1)
-    _draw_areas(above, results)
-    _draw_benchmarks(below, results)
-    for axes in (above, below):
-        axes.set_ylabel("percent")
-        axes.grid(axis="y", alpha=0.3)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    with written(picture) as file:
-        figure.savefig(file, format="png")
+def draw(results: Results, path: Path) -> None:
+    """Writes a PNG. Published bars are hatched; what was not run says so where its bar would stand. Raises what `picture`
+    raises."""
+    with picture(path, (13, 9)) as figure:
+        above, below = figure.subplots(2, 1)
+        _draw_areas(above, results)
+        _draw_benchmarks(below, results)
+        for axes in (above, below):
+            axes.set_ylabel("percent")
+            axes.grid(axis="y", alpha=0.3)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_areas(axes: Any, results: Results) -> None:

@@ -20,10 +20,11 @@ from tqdm import tqdm
 from mistral7b.api import LLM
 from mistral7b.errors import RequestError, TokenizerError
 from mistral7b.evals.answers import Answers, key_of
+from mistral7b.evals.chats import seed_of
 from mistral7b.evals.fingerprint import fingerprint
 from mistral7b.evals.scorer import Scorer
 from mistral7b.evals.wording import Wording
-from mistral7b.evals.writing import asked, seed_of, write
+from mistral7b.evals.writing import asked, write
 
 _TOGETHER = 1024  # requests whose ids are held, and computed, together
 _MOST_WRITTEN = 256  # tokens of an answer if a task does not say, as in lm-eval's hf backend

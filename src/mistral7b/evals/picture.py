@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,20 @@ from mistral7b.checkpoint.aside import written
 from mistral7b.errors import RequestError
 
 
+def check_drawing() -> None:
+    """Raises RequestError without matplotlib: asked before what is to be drawn is measured."""
+    if find_spec("matplotlib") is None:
+        raise RequestError("a figure needs matplotlib: pip install 'mistral7b[eval]'")
+
+
 @contextmanager
-def picture(path: Path) -> Iterator[Any]:
-    """A figure to draw on. Raises RequestError without matplotlib, and for a path that cannot be written."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RequestError("a figure needs matplotlib: pip install 'mistral7b[eval]'") from None
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+def picture(path: Path, size: tuple[float, float] = (9, 4.5)) -> Iterator[Any]:
+    """A figure of `size` inches to draw on. Raises RequestError without matplotlib, and for a path that cannot be written."""
+    check_drawing()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     yield figure
     made = io.BytesIO()

@@ -48,36 +48,9 @@ CARD = {
     }.items()
 }  # fmt: skip
 """By benchmark: the figures of the card that came with the first upload."""
-CARD_ZERO_SHOT = {"nq_open": 23.96, "triviaqa": 63.22}
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRow:
-    """A row of the paper's table 3: Elo in the arena, and MT-Bench from 1 to 10."""
-
-    model: str
-    elo: int
-    mt_bench: Published
-
-
-TABLE3 = tuple(
-    ChatRow(model, elo, Published(model, score, f"{PAPER}, table 3", spread))
-    for model, elo, score, spread in (
-        ("WizardLM 13B v1.2", 1047, 7.2, None),
-        ("Mistral 7B Instruct", 1031, 6.84, 0.07),
-        ("Llama 2 13B Chat", 1012, 6.65, None),
-        ("Vicuna 13B", 1041, 6.57, None),
-        ("Llama 2 7B Chat", 985, 6.27, None),
-        ("Vicuna 7B", 997, 6.17, None),
-        ("Alpaca 13B", 914, 4.53, None),
-    )
-)
 
 TABLE4 = {
     prompt: Published("Mistral 7B Instruct", score, f"{PAPER}, table 4", spread)
     for prompt, score, spread in (("none", 6.84, 0.07), ("llama2", 6.38, 0.07), ("mistral", 6.58, 0.05))
 }
 """MT-Bench by system prompt, mean and spread over ten repeats."""
-
-PREFERENCES = {"Mistral 7B Instruct": 5020, "Llama 2 13B Chat": 4143}
-"""Votes on llmboxing.com by 6 October 2023, as the paper gives them."""

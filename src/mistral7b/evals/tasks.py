@@ -84,6 +84,9 @@ def _build(benchmark: Benchmark, member: str, data: Path | None, shots: int | No
     config = family.config(benchmark, member)
     splits, files = _splits(family, config, benchmark.title, data, member or benchmark.name)
     asked, pool = family.split_names(splits, config)
+    change = config.pop("process_docs", None)  # lm-eval would make this change anew each time it looks at the rows
+    if change:  # of the splits that are used only: others may lack what it needs, such as labels
+        splits = {**splits, **{name: change(splits[name]) for name in {asked, pool}}}
     samples = (config.get("fewshot_config") or {}).get("samples")
     there = len(samples) if samples is not None else len(splits[pool]) - (pool == asked)
     task = GivenTask(
@@ -102,16 +105,11 @@ def _build(benchmark: Benchmark, member: str, data: Path | None, shots: int | No
 
 
 def _splits(family: Family, config: dict[str, Any], title: str, data: Path | None, name: str) -> tuple[Data, dict[str, str]]:
-    """The splits that there are, changed as lm-eval's configuration says, and the sha256 of their files. Takes that change out
-    of `config`: lm-eval would make it anew each time it looks at the rows."""
-    found: Data
+    """The splits that there are, and the sha256 of their files."""
     if data is None:
-        found, files = load_hub(title, config, family.hub)
-    else:
-        folder = Folder(data)
-        found, files = {split: Rows(rows) for split, rows in family.read(folder, name).items()}, folder.hashes
-    change = config.pop("process_docs", None)
-    return {split: change(rows) for split, rows in found.items()} if change else found, files
+        return load_hub(title, config, family.hub)
+    folder = Folder(data)
+    return {split: Rows(rows) for split, rows in family.read(folder, name).items()}, folder.hashes
 
 
 def _shots(benchmark: Benchmark, family: Family, asked: int | None, there: int) -> int:

@@ -45,14 +45,14 @@ def compiled(config: Mapping[str, Any], columns: Collection[str]) -> dict[str, A
 
 def _number(text: str) -> str | int:
     """The place of an answer, where answers can be chosen from."""
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isdecimal() else text
 
 
 def _target(choices: bool) -> Callable[[str], Any]:
     """A place, a text, or a list of texts written as Python writes it."""
 
     def read(text: str) -> Any:
-        if choices and text.isdigit():
+        if choices and text.isdecimal():
             return int(text)
         if len(text) >= 2 and text[0] == "[" and text[-1] == "]":
             try:

@@ -16,6 +16,7 @@ from mistral7b.evals import figure, folder, report
 from mistral7b.evals.answers import Answers
 from mistral7b.evals.lm import EngineLM
 from mistral7b.evals.measure import Progress
+from mistral7b.evals.picture import check_drawing
 from mistral7b.evals.results import NotRun, Results
 from mistral7b.evals.run import NEEDS_ALLOW_CODE, evaluate
 from mistral7b.evals.tasks import Built, build, expand
@@ -44,11 +45,16 @@ class Plan:
     missing: tuple[NotRun, ...]
 
 
-def prepare(settings: Settings) -> Plan:
+def prepare(settings: Settings, out: Path | None = None) -> Plan:
     """Reads all data before any model is opened. What a preset brings in may lack its data; what was named itself may not.
 
-    Raises RequestError for an unknown name, too many shots, or if nothing is left to run; DataError.
+    Raises RequestError for an unknown name, too many shots, if nothing is left to run, or if results cannot be drawn and kept
+    in the folder `out`; DataError.
     """
+    if out is not None:
+        check_drawing()
+        if out.exists() and not out.is_dir():
+            raise RequestError(f"{out} is a file; name a folder for the results")
     built: list[Built] = []
     missing: list[NotRun] = []
     for benchmark in expand(settings.names):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,17 +41,12 @@ def asked(settings: Mapping[str, Any], *, eos: str, default_most: int, seed: int
     return SamplingParams(temperature=temperature, max_tokens=most, stop=stop, seed=seed, **sampling)
 
 
-def seed_of(*parts: object) -> int:
-    """A seed of 63 bits for what `parts` name, such as (seed, item, repeat)."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8]) >> 1
-
-
 def write(llm: LLM, asks: Sequence[Ask], *, adapter: str | None = None) -> Iterator[tuple[int, str]]:
     """(its place, its text) of each of `asks`, (prompt ids, SamplingParams), as they end.
 
-    Of a prompt that leaves no room for all the tokens it asks for, the last ids are kept. A text is that of its ids alone: the
-    space between the prompt and it is not part of it. Raises RequestError for an answer longer than the context, and what
-    `LLM.generate` raises.
+    Of a prompt that leaves no room for all the tokens it asks for, the last ids are kept. The space between a prompt and its
+    text is not part of the text; after a prompt that ends in white space there is none, and each space is text, as the
+    indent of a program is. Raises RequestError for an answer longer than the context, and what `LLM.generate` raises.
     """
     completions = []
     for prompt, params in asks:
@@ -62,7 +56,8 @@ def write(llm: LLM, asks: Sequence[Ask], *, adapter: str | None = None) -> Itera
                 f"an answer of {params.max_tokens:,} tokens leaves no room for a question within {llm.max_model_len:,}; "
                 "ask for fewer"
             )
-        completions += llm.prepare(prompt[-room:], params, adapter=adapter)
+        context = prompt if _ends_in_space(llm, prompt) else ()
+        completions += llm.prepare(prompt[-room:], params, context_ids=context, adapter=adapter)
     if len(asks) > 1:
         _warm(llm, [completion.request.prompt for completion in completions], adapter)
     left = {completion.request: (place, completion) for place, completion in enumerate(completions)}
@@ -82,6 +77,10 @@ def write(llm: LLM, asks: Sequence[Ask], *, adapter: str | None = None) -> Itera
     finally:
         for request in left:
             llm.engine.cancel(request)
+
+
+def _ends_in_space(llm: LLM, prompt: Sequence[int]) -> bool:
+    return llm.tokenizer is not None and llm.tokenizer.piece_bytes(prompt[-1])[-1:].isspace()
 
 
 def _warm(llm: LLM, prompts: Sequence[Sequence[int]], adapter: str | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,14 @@ def test_a_part_repeated_without_end_takes_no_time_to_speak_of(part: str) -> Non
     for text in (part * 2000, f"The answer is {part * 90}z!", f"$5{part * 90}$"):
         assert equivalent(extract(text), "no such answer") is False
         assert gsm8k.extract(text) in (None, "5")
+
+
+@pytest.mark.parametrize("text", ["The answer" + " " * 20_000 + "5", "The answer" + "*" * 20_000, "\n" * 20_000, "\n " * 10_000])
+def test_white_space_without_end_takes_no_time_to_speak_of(text: str) -> None:
+    begun = time.process_time()
+    extract(text)
+    gsm8k.extract(text)
+    assert time.process_time() - begun < 2, "seconds of this process; a pattern that looks at all pairs of places takes many"
 
 
 def test_a_later_problem_does_not_count() -> None:

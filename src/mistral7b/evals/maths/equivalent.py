@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from mistral7b.evals.maths.reading import Answer, Based, Relation, Several, Value, Words, alone, readings
 from mistral7b.evals.maths.syntax import Apply
 from mistral7b.evals.maths.value import proportional, same_value
+
+_LETTER = re.compile(r"[ $]*[a-zA-Z][ $.]*")
 
 
 def equivalent(first: str | None, second: str | None) -> bool:
@@ -14,12 +18,15 @@ def equivalent(first: str | None, second: str | None) -> bool:
     degrees, money and percent signs are not looked at: 50\\% is 50. Tuples, intervals, ratios and matrices have an order, lists
     and sets have none, and a list is a set; 1 \\pm \\sqrt2 is a list of two. x = 5 is 5, -2 < x \\le 7 is (-2, 7]; equations are
     the same if one is a multiple of the other. A number in a base needs the same digits and base. Words are compared without
-    case and punctuation.
+    case and punctuation, and so are two runs of three letters or more, or two with a capital: HHT is not THH, though a product
+    of letters (2ab) has no order. Of two single letters the case counts.
     """
     if first is None or second is None:
         return False
     if first.strip() and first.strip() == second.strip():
         return True
+    if _LETTER.fullmatch(first) and _LETTER.fullmatch(second):
+        return first.strip(" $.") == second.strip(" $.")
     theirs = readings(second)
     return any(same(one, other) for one in readings(first) for other in theirs)
 
@@ -32,6 +39,8 @@ def same(first: Answer, second: Answer) -> bool:
         case Words(), Words():
             return first == second
         case Value(), Value():
+            if first.name and second.name:
+                return first.name == second.name
             return first == second or same_value(first.expression, second.expression)
         case Based(), Based():
             return first == second

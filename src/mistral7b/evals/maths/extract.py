@@ -7,11 +7,11 @@ import re
 from mistral7b.evals.maths.boxed import last_boxes
 from mistral7b.evals.maths.equivalent import equivalent
 
-_NEXT_PROBLEM = re.compile(r"\n\s*(?:Q|Question|Problem):")
+_NEXT_PROBLEM = re.compile(r"\n[^\S\n]*(?:Q|Question|Problem):")
 _HOPED = re.compile(
     r"final answer is\s*:?(?P<answer>(?:(?!final answer is).)*?)\.?\s*I hope it is correct", re.DOTALL | re.IGNORECASE
 )
-_SAID = re.compile(r"\banswer\b\s*(?:\*\*)?\s*(?:is|:|=|should be|would be)\s*(?:\*\*)?\s*:?", re.IGNORECASE)
+_SAID = re.compile(r"\banswer\b[\s*]{0,20}(?:is|:|=|should be|would be)\s*(?:\*\*)?\s*:?", re.IGNORECASE)
 _MATHS = re.compile(
     r"(?<!\\)\$\$(?P<a>.+?)(?<!\\)\$\$|(?<!\\)\$(?P<b>[^$]*[^$\\])\$|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]", re.DOTALL
 )

@@ -18,6 +18,7 @@ _BASES = {
 }  # fmt: skip
 _MATRIX = re.compile(r"[(\[]?\s*\\begin\{([pbBvV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\}\s*[)\]]?")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
+_NAME = re.compile(r"(?P<angle>\\angle\s*)?(?P<letters>[a-zA-Z]{3,}|(?![a-z]{2})[a-zA-Z]{2})")
 _PAIR = re.compile(r"\\\{|[(\[]")
 _RELATION = r"=|<|>|\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|≈|\\approx(?![a-zA-Z])"
 
@@ -29,7 +30,10 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Value:
+    """`name` is what was written, if it may be a word or a name as well as a product of letters: HHT, \\angle ABC, east."""
+
     expression: Expression
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +216,17 @@ def _based(text: str) -> Answer | None:
 
 def _value(text: str) -> Answer | None:
     try:
-        return Value(parse(without_unit(text)))
+        return Value(parse(without_unit(text)), _name(text))
     except Unreadable:
         return None
+
+
+def _name(text: str) -> str:
+    found = _NAME.fullmatch(text)
+    if found is None:
+        return ""
+    letters = found["letters"]
+    return rf"\angle {min(letters, letters[::-1])}" if found["angle"] else letters
 
 
 def _words(text: str) -> Words | None:

@@ -109,7 +109,7 @@ def _power(base: Any, exponent: Any) -> Any:
         whole = int(exponent)
         if base == 0 and whole <= 0:
             raise Undefined("0^0")
-        if isinstance(base, Fraction) and abs(whole) * max(base.numerator.bit_length(), base.denominator.bit_length()) <= _BITS:
+        if isinstance(base, Fraction) and abs(whole) * _size(base) <= _BITS:
             return base**whole
         if abs(whole) > _LARGEST_EXPONENT:
             raise Undefined("a power too large")
@@ -142,20 +142,28 @@ def _whole_root(number: int, n: int) -> int | None:
     return near if near**n == number else None
 
 
+def _exact(first: Any, second: Any) -> bool:
+    """Whether both are fractions, and what they make is not too long."""
+    return isinstance(first, Fraction) and isinstance(second, Fraction) and _size(first) + _size(second) <= 2 * _BITS
+
+
+def _size(number: Fraction) -> int:
+    return max(number.numerator.bit_length(), number.denominator.bit_length())
+
+
 def _plus(*terms: Any) -> Any:
     total: Any = Fraction(0)
     for term in terms:
-        both = isinstance(total, Fraction) and isinstance(term, Fraction)
-        total = total + term if both else _wide(total) + _wide(term)
+        total = total + term if _exact(total, term) else _wide(total) + _wide(term)
     return total
 
 
 def _times(first: Any, second: Any) -> Any:
-    return first * second if isinstance(first, Fraction) and isinstance(second, Fraction) else _wide(first) * _wide(second)
+    return first * second if _exact(first, second) else _wide(first) * _wide(second)
 
 
 def _divided(over: Any, under: Any) -> Any:
-    return over / under if isinstance(over, Fraction) and isinstance(under, Fraction) else _wide(over) / _wide(under)
+    return over / under if _exact(over, under) else _wide(over) / _wide(under)
 
 
 def _factorial(n: Any) -> Any:
@@ -204,7 +212,7 @@ def _place(name: str, number: int, *, below: bool) -> Fraction:
 @cache
 def _mp() -> Any:
     """A context of mpmath of our own, so that nobody else's precision changes."""
-    import mpmath  # type: ignore[import-untyped]
+    import mpmath
 
     context = mpmath.MPContext()
     context.dps = _DIGITS
