@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mistral7b.errors import DataError
 from mistral7b.evals.answers import Answers, key_of
+from tests.evals.full import full_at
 
 VALUES = [("a", [-1.25e-7, True]), ("b", "é\n\u2028"), ("c", 0.0)]
 
@@ -43,7 +44,7 @@ def test_a_torn_line_is_dropped_and_what_stood_before_stays(
     whole = path.read_bytes()
     cut = data.draw(st.integers(0, len(whole)))
     path.write_bytes(whole[:cut])
-    kept = whole[:cut].count(b"\n")
+    kept = (whole[:cut] + b"\n").count(b"}\n")  # one may lack its line break
     with Answers(path) as again:
         assert len(again) == kept
         for key, value in VALUES:
@@ -58,6 +59,20 @@ def test_what_is_put_outlives_a_process_that_never_closes(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="being written by another run"):
         Answers(tmp_path / "answers.jsonl")
     answers.close()
+
+
+@pytest.mark.parametrize("room", range(0, 20, 5))
+def test_what_the_disk_had_no_room_for_is_no_answer(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "answers.jsonl"
+    with Answers(path) as answers:
+        answers.put("a", 1)
+        before = path.read_bytes()
+        with full_at(len(before) + room), pytest.raises(DataError, match=r"answers\.jsonl cannot be written: File too large"):
+            answers.put("b", "x" * 9999)
+        assert (answers.get("b"), path.read_bytes()) == (None, before)
+        answers.put("b", 2)
+    with Answers(path) as again:
+        assert (again.get("a"), again.get("b")) == (1, 2)
 
 
 @pytest.mark.parametrize("line", [b"no json", b"[1]", b'{"key": "a"}', b"\xff"])

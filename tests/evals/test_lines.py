@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mistral7b.errors import DataError
 from mistral7b.evals.lines import Lines, read_lines
+from tests.evals.full import full_at
 
 RECORDS = [{"n": 1, "text": "é\n\u2028"}, {"n": 2}, {"n": 3, "list": [1, None]}]
 
@@ -68,3 +69,33 @@ def test_a_run_of_other_settings_is_not_mixed_in(tmp_path: Path) -> None:
     assert read_lines(path) == [{"settings": {"model": "a", "seed": 1}}]
     with Lines(path) as lines, pytest.raises(DataError, match="was begun with another seed"):
         lines.agree({"model": "a", "seed": 2})
+
+
+@pytest.mark.parametrize("room", range(0, 20, 5))
+def test_what_the_disk_had_no_room_for_is_not_kept(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "lines.jsonl"
+    with Lines(path) as lines:
+        lines.add({"n": 1})
+        before = path.read_bytes()
+        with full_at(len(before) + room), pytest.raises(DataError, match=r"lines\.jsonl cannot be written: File too large"):
+            lines.add({"lost": "x" * 9999})
+        assert (lines.records, path.read_bytes()) == ([{"n": 1}], before)
+        lines.add({"n": 2})
+    assert read_lines(path) == [{"n": 1}, {"n": 2}]
+
+
+def test_one_run_at_a_time_writes(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    with Lines(path) as lines:
+        lines.add({"n": 1})
+        begun = path.read_bytes() + b'{"n":'
+        path.write_bytes(begun)  # the first run is just adding this
+        with pytest.raises(DataError, match="being written by another run"):
+            Lines(path)
+        assert path.read_bytes() == begun
+    Lines(path).close()
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="missing/lines.jsonl cannot be opened: No such file"):
+        Lines(tmp_path / "missing" / "lines.jsonl")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mistral7b.errors import DataError
+from mistral7b.evals.journal import Journal
 
 Record = dict[str, Any]
 
@@ -33,25 +33,24 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
 class Lines:
     """The file at `path`, opened to add to; without a path, kept in memory alone.
 
-    `records` are those there were, then those added. A last line that a kill cut short is taken away, one that lacks nothing
-    but its line break gets it. Raises DataError for any other line that is no JSON object.
+    `records` are those there were, then those added. Raises DataError for a line that is no JSON object, and as `Journal`.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.records: list[Record] = []
         self._path = path
-        self._file = None
+        self._journal = None if path is None else Journal(path)
         if path is not None:
-            _mend(path)
-            self.records = read_lines(path)
-            self._file = path.open("ab")
+            try:
+                self.records = read_lines(path)
+            except DataError:
+                self.close()
+                raise
 
     def add(self, record: Record) -> None:
-        """Until this returns without an error, `record` is not kept; from then on it is on the disk."""
-        if self._file is not None:
-            self._file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        """Until this returns without an error, `record` is not kept; from then on it is on the disk. Raises DataError."""
+        if self._journal is not None:
+            self._journal.add(record, wait=True)
         self.records.append(record)
 
     def agree(self, settings: Record) -> None:
@@ -65,30 +64,14 @@ class Lines:
             raise DataError(f"{self._path} was begun with another {changed[0]}; choose another --out, or ask as before")
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _mend(path: Path) -> None:
-    """Ends the file with a whole line; makes it where there is none."""
-    path.touch()
-    with path.open("r+b") as file:
-        held = file.read()
-        last = held[held.rfind(b"\n") + 1 :]
-        if not last:
-            return
-        try:
-            _object(last, "")
-        except DataError:
-            file.truncate(len(held) - len(last))
-        else:
-            file.write(b"\n")
 
 
 def _object(line: bytes, where: str) -> Record:

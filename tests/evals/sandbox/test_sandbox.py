@@ -53,6 +53,10 @@ HARM = {
     "large files": (
         "for i in range(9):\n    open(str(i), 'wb').write(bytes(1 << 20))\nwhile True: pass", Outcome.REFUSED, "bytes of files",
     ),
+    "large files without a name": (
+        "import os\nkept = []\nfor i in range(9):\n    kept.append(open('x', 'wb', buffering=0))\n    os.remove('x')\n"
+        "    kept[-1].write(bytes(1 << 20))\nwhile True: pass", Outcome.REFUSED, "bytes of files",
+    ),
     "many files": ("import os\nfor i in range(99):\n    os.mkdir(str(i))\nwhile 1: pass", Outcome.REFUSED, "more than 50 files"),
     "many open files": ("x = [open('file') for i in [open('file', 'w')] * 99]", Outcome.REFUSED, "Too many open files"),
     "a flood of text": ("while True:\n    print('x' * 9999)", Outcome.TIMED_OUT, ""),
@@ -216,6 +220,35 @@ def test_folders_closed_or_deep_are_removed(sandbox: Sandbox, tmp_path: Path, mo
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sandbox.run("import os\nos.makedirs('a/b')\nos.mkdir('c', 0)\nfor _ in range(200):\n    os.mkdir('d')\n    os.chdir('d')")
     assert list(tmp_path.iterdir()) == []
+
+
+OTHER = """
+import sys, tempfile
+from mistral7b.evals.sandbox.folders import program_folder
+tempfile.tempdir = sys.argv[1]
+with program_folder() as folder:
+    (folder / "file").touch()
+    print(folder.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_swept_up_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    others, folders = [], []
+    for _ in range(2):
+        others.append(subprocess.Popen([sys.executable, "-c", OTHER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert others[-1].stdout is not None
+        folders.append(tmp_path / others[-1].stdout.readline().decode().strip())
+    (tmp_path / "mistral7b-sandbox-link").symlink_to(folders[0])
+    others[0].kill()
+    others[0].communicate()
+    before = set(tmp_path.iterdir())
+    assert set(folders) < before
+    Sandbox(SHORT, ways=[], force=True)
+    assert set(tmp_path.iterdir()) == before - {folders[0]}
+    others[1].communicate()
+    assert not folders[1].exists()
 
 
 def test_where_nothing_contains_a_program_it_is_not_run() -> None:

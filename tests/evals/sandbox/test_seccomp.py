@@ -69,6 +69,7 @@ def test_what_depends_on_arguments(processor: tuple[list[Step], int, int]) -> No
     assert gives((16, 29), 1, 0x5412) == ENOTTY  # typing into a terminal
     assert gives((157, 167), 38, 1) == 0
     assert gives((157, 167), 1, 0) == EPERM  # to live on when the parent dies
+    assert gives((157, 167), 4, 0) == EPERM  # to hide from its watch
     assert gives((72, 25), 1, 3) == 0
     assert gives((72, 25), 1, 8) == EPERM  # whom a pipe signals
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from mistral7b.errors import SandboxError
 from mistral7b.evals.sandbox import inside, landlock
+from mistral7b.evals.sandbox.folders import program_folder, sweep
 from mistral7b.evals.sandbox.system import machine
 from mistral7b.evals.sandbox.verdict import Limits, Outcome, Verdict
 from mistral7b.evals.sandbox.watch import Watch
@@ -68,6 +68,7 @@ class Sandbox:
         self, limits: Limits | None = None, *, workers: int = 2, force: bool = False, ways: Sequence[Sequence[str]] = WAYS
     ) -> None:
         self.limits, self.workers = limits or Limits(), workers
+        sweep()
         reasons = []
         for way in ways:
             self.ways = tuple(way)
@@ -113,14 +114,11 @@ class Sandbox:
                 return Verdict(Outcome.FAILED, str(error), 0.0, "")
 
     def _run(self, program: str, limits: Limits) -> Verdict:
-        base = Path(os.path.realpath(tempfile.mkdtemp(prefix="mistral7b-program-")))
-        home, root = base / "home", base / "root"
-        try:
+        with program_folder() as folder:
+            home, root = folder / "home", folder / "root"
             home.mkdir(mode=0o700)
             root.mkdir(mode=0o700)
             return self._watched(program, limits, home, root)
-        finally:
-            _remove(base)
 
     def _watched(self, program: str, limits: Limits, home: Path, root: Path) -> Verdict:
         answers, answering = os.pipe()
@@ -166,12 +164,3 @@ def _library() -> list[str]:
     """Folders of the interpreter's own libraries and of the standard library, the wider ones first."""
     paths = [sysconfig.get_path(name, vars={"platbase": sys.base_exec_prefix}) for name in ("stdlib", "platstdlib")]
     return [str(path) for path in (sysconfig.get_config_var("LIBDIR"), *paths) if path]
-
-
-def _remove(folder: Path) -> None:
-    """A folder and what a program left in it, folders closed to their owner and very deep ones included."""
-    try:
-        shutil.rmtree(folder)
-    except (OSError, RecursionError):
-        subprocess.run(["chmod", "-R", "u+rwX", str(folder)], check=False, capture_output=True)
-        subprocess.run(["rm", "-rf", "--", str(folder)], check=False, capture_output=True)

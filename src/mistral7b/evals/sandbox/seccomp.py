@@ -61,6 +61,7 @@ _OWN = {"kill": (62, 129), "tgkill": (234, 131)}  # allowed where the first argu
 _PRLIMIT, _SENDTO, _IOCTL, _FCNTL = (302, 261), (44, 206), (16, 29), (72, 25)
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
 _PRCTL = (157, 167)
+_PRCTLS = (PARENT_DEATH_SIGNAL, 4)  # PR_SET_DUMPABLE: it hides the open files from its watch
 _FCNTLS = (8, 10, 15, 1024)  # F_SETOWN F_SETSIG F_SETOWN_EX: signals by way of a pipe; F_SETLEASE
 
 
@@ -109,7 +110,10 @@ def steps(own: int) -> list[Step]:
     ]
     to_itself: list[Step] = [(_LOAD, 0, 0, 16), (_EQUAL, 0, 1, own), allow, (_RETURN, 0, 0, refuse)]
     of_prlimit: list[Step] = [(_LOAD, 0, 0, 16), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, own), allow, (_RETURN, 0, 0, refuse)]
-    of_prctl = [(_LOAD, 0, 0, 16), (_EQUAL, 0, 1, PARENT_DEATH_SIGNAL), (_RETURN, 0, 0, refuse), allow]
+    of_prctl: list[Step] = [(_LOAD, 0, 0, 16)]
+    for option in _PRCTLS:
+        of_prctl += [(_EQUAL, 0, 1, option), (_RETURN, 0, 0, refuse)]
+    of_prctl.append(allow)
     of_ioctl: list[Step] = [(_LOAD, 0, 0, 24)]
     for request in _IOCTLS:
         of_ioctl += [(_EQUAL, 0, 1, request), allow]

@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import signal
+import stat
 import subprocess
 import time
 from contextlib import suppress
@@ -89,7 +90,7 @@ class Watch:
         threads = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("Threads:")), 1)
         if threads > self.limits.threads:
             return f"more than {self.limits.threads} threads"
-        size = entries = 0
+        size, entries = self._unlinked(), 0
         folders = [self.folder]
         while folders and entries <= self.limits.files and size <= self.limits.disk:
             try:
@@ -104,6 +105,17 @@ class Watch:
         if entries > self.limits.files:
             return f"more than {self.limits.files:,} files"
         return f"more than {self.limits.disk:,} bytes of files" if size > self.limits.disk else None
+
+    def _unlinked(self) -> int:
+        """Bytes of disk of files that have no name left and are still open."""
+        sizes = {}
+        with suppress(OSError), os.scandir(f"/proc/{self.process.pid}/fd") as found:  # which fails once it has ended
+            for entry in found:
+                with suppress(OSError):  # closed since
+                    file = entry.stat()
+                    if stat.S_ISREG(file.st_mode) and file.st_nlink == 0:
+                        sizes[file.st_dev, file.st_ino] = file.st_blocks * 512
+        return sum(sizes.values())
 
     def _end(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
