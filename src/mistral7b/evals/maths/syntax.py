@@ -211,7 +211,7 @@ class _Parser:
         self.take("{")
         found = self.take()
         self.take("}")
-        if not found.isdigit():
+        if not found.isdecimal():
             raise Unreadable(found)
         return found
 
