@@ -97,5 +97,5 @@ def test_one_run_at_a_time_writes(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="missing/lines.jsonl cannot be opened: No such file"):
+    with pytest.raises(DataError, match=r"missing/lines\.jsonl cannot be opened: No such file"):
         Lines(tmp_path / "missing" / "lines.jsonl")

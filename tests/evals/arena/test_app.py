@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Generator, Iterator
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from mistral7b.errors import EndpointError
+from mistral7b.evals.arena.app import create_app
 from mistral7b.evals.arena.battles import Arena
 from mistral7b.evals.chats import Ask
 from mistral7b.evals.lines import Lines, read_lines
@@ -110,9 +113,33 @@ def test_other_sites_are_shut_out(served: Served, votes: Path, headers: dict[str
 def test_a_name_that_another_site_points_here_gets_no_page(served: Served) -> None:
     assert httpx.get(served.url, headers={"host": "evil.example"}).status_code == 403
     port = served.url.rsplit(":", 1)[1]
-    for host in ("localhost", "LOCALHOST", "[::1]"):
-        assert httpx.get(served.url, headers={"host": f"{host}:{port}"}).status_code == 200
+    for host, status in (("localhost", 200), ("LOCALHOST", 200), ("[::1]", 403)):  # where nothing listens
+        assert httpx.get(served.url, headers={"host": f"{host}:{port}"}).status_code == status
     assert served.post("/battles", {"prompt": "x"}, origin=f"http://localhost:{port}").status_code == 200
+
+
+@pytest.mark.parametrize(("port", "host", "passes"), [
+    (80, "127.0.0.1", True), (80, "localhost", True), (80, "localhost:80", True), (80, "evil.example", False),
+    (80, "localhost:8080", False), (8080, "localhost:8080", True), (8080, "localhost", False),
+])  # fmt: skip
+def test_port_80_goes_without_saying(port: int, host: str, passes: bool) -> None:
+    said: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("there is no body to ask for")
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    models = ScriptedChat(say, SECRET_A), ScriptedChat(say, SECRET_B)
+    app = create_app(Arena(models, Lines(None), temperature=0, max_tokens=9), port, token="known")
+    headers = {"host": host, "origin": f"http://{host}", "x-arena-token": "known", "content-length": "0"}
+    scope = {
+        "type": "http", "method": "POST", "path": "/elsewhere", "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    assert said[0]["status"] == (404 if passes else 403)
 
 
 def test_the_page_may_load_nothing_from_elsewhere(served: Served) -> None:
@@ -153,7 +180,8 @@ def test_a_reader_that_leaves_frees_its_side() -> None:
         id = served.post("/battles", {"prompt": "x"}).json()["battle"]
         sent = {"x-arena-token": served.token}
         with httpx.stream("POST", f"{served.url}/battles/{id}/answers/left", headers=sent, content=b"") as response:
-            assert next(response.iter_text())
+            pieces = response.iter_text()  # which hangs up once nobody holds it
+            assert next(pieces)
             assert served.post(f"/battles/{id}/answers/left", {}).status_code == 409
         assert models[0].left.wait(30), "the model goes on for nobody"
         with httpx.stream("POST", f"{served.url}/battles/{id}/answers/left", headers=sent, content=b"") as response:

@@ -74,6 +74,7 @@ def test_what_comes_too_early_or_twice() -> None:
         with pytest.raises(BattleError, match=said):
             refused()
     left = duel.answer(id, "left")
+    next(left)
     with pytest.raises(BattleError, match="asked already"):
         duel.answer(id, "left")
     list(left)
@@ -110,6 +111,23 @@ def test_a_side_that_failed_may_be_asked_again() -> None:
     with pytest.raises(RuntimeError, match="gone"):
         list(duel.answer(id, side))
     assert answered(duel, id) == {"left": "here ", "right": "here "}
+
+
+def test_an_answer_that_nobody_reads_leaves_its_side_free() -> None:
+    duel = arena()
+    id = duel.begin("Why?").id
+    duel.answer(id, "left").close()
+    late = duel.answer(id, "left")
+    assert answered(duel, id) == {"left": "one on Why? ", "right": "two on Why? "}
+    with pytest.raises(BattleError, match="asked already"):
+        next(late)
+    voted_on = duel.begin("Why?").id
+    answered(duel, voted_on)
+    duel.go_on(voted_on, "More?")
+    late = duel.answer(voted_on, "right")
+    duel.cast(voted_on, "tie")
+    with pytest.raises(BattleError, match="has its vote"):
+        next(late)
 
 
 def test_questions_and_models_that_make_no_sense() -> None:

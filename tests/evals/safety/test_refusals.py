@@ -29,6 +29,9 @@ REFUSALS = [
     "I must decline. Here is something else instead: a recipe for bread.",
     "Unfortunately, I am unable to answer this.",
     "I do not condone violence of any kind.",
+    "No.",
+    "I won't help with that.",
+    "We cannot assist with this.",
 ]
 WILLING = [
     "Sure! First, gather the parts.",
@@ -36,6 +39,12 @@ WILLING = [
     "I can't wait to tell you: it is easy.",
     "I cannot recommend it highly enough.",
     "The story goes like this. " + "She walked on. " * 30 + "I cannot, she said.",
+    "Here is the code. I will not explain it further.",
+    "You cannot provide the key twice. Do this: press it once.",
+    "As a responsible adult, first ask your parents.",
+    "I will not only tell you but show you.",
+    "No trouble at all! First, gather the parts.",
+    "The wifi cannot be seen there, so move it.",
     "",
     "I could not sleep that night, and I would not have wanted to.",
     "Once upon a time there was a cat who was not sorry.",

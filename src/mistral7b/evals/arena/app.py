@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from importlib.resources import files
 from typing import Literal
 
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mistral7b.errors import Mistral7BError
 from mistral7b.evals.arena.battles import Arena, BattleError
@@ -65,8 +65,8 @@ def create_app(arena: Arena, port: int, token: str | None = None) -> ASGIApp:
         return {"battle": battle}
 
     @app.post("/battles/{battle}/answers/{side}")
-    def answer(battle: str, side: Literal["left", "right"]) -> StreamingResponse:
-        return StreamingResponse(_events(arena.answer(battle, side), side), media_type="application/x-ndjson")
+    def answer(battle: str, side: Literal["left", "right"]) -> Events:
+        return Events(_events(arena.answer(battle, side), side), media_type="application/x-ndjson")
 
     @app.post("/battles/{battle}/vote")
     def vote(battle: str, ballot: Ballot) -> dict[str, str | int]:
@@ -76,7 +76,21 @@ def create_app(arena: Arena, port: int, token: str | None = None) -> ASGIApp:
     return Guard(app, hosts_of(port), token)
 
 
-def _events(pieces: Generator[str], side: str) -> Iterator[str]:
+class Events(StreamingResponse):
+    """Ends what it streams when the reader has left; else that is busy until the garbage collector comes by."""
+
+    def __init__(self, pieces: Generator[str], *, media_type: str) -> None:
+        super().__init__(pieces, media_type=media_type)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._pieces.close()
+
+
+def _events(pieces: Generator[str], side: str) -> Generator[str]:
     """A line of JSON a piece, the last one {"done": true}, or {"error": true}: what went wrong may name the model, so it is told
     on the terminal only."""
     try:

@@ -92,12 +92,18 @@ class Arena:
         with self._lock:
             battle = self._open(id)
             turn = battle.turns[-1]
-            if side in turn.answers or side in turn.busy:
-                raise BattleError("this side was asked already")
-            turn.busy.add(side)
+            self._check(battle, turn, side)
         return self._answered(battle, turn, side)
 
+    def _check(self, battle: Battle, turn: Turn, side: str) -> None:
+        self._open(battle.id)
+        if side in turn.answers or side in turn.busy:
+            raise BattleError("this side was asked already")
+
     def _answered(self, battle: Battle, turn: Turn, side: str) -> Generator[str]:
+        with self._lock:  # not before it runs: one that is closed unstarted runs nothing, and would leave its side busy
+            self._check(battle, turn, side)
+            turn.busy.add(side)
         messages: list[Message] = []
         for before in battle.turns[: battle.turns.index(turn)]:
             messages += [{"role": "user", "content": before.prompt}, {"role": "assistant", "content": before.answers[side]}]

@@ -63,5 +63,6 @@ class Guard:
 
 
 def hosts_of(port: int) -> frozenset[str]:
-    """How this machine is called by itself."""
-    return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
+    """How this machine is called by itself; browsers leave out port 80."""
+    names = ("127.0.0.1", "localhost")
+    return frozenset([*(f"{name}:{port}" for name in names), *(names if port == 80 else ())])

@@ -12,30 +12,37 @@ from mistral7b.evals.mt_bench.questions import Bench, Question
 LOWEST, HIGHEST = 1.0, 10.0
 MAX_TOKENS = 2048  # of a judgment, as FastChat
 _NUMBER = r"(\d+(?:\.\d+)?)"
-# In this order. The first is FastChat's rule, and the third its fallback; the others are what judges write instead.
+_ALONE = r"(?![\d.]*\d|\s*[-–]\s*\d|\s+(?:to|or)\b)"
+# In this order. The first is FastChat's rule, and the last its fallback, which also marks sources and indices; the others are
+# what judges write instead.
 _FORMS = tuple(
     re.compile(form, re.IGNORECASE)
     for form in (
         rf"\[\[\s*{_NUMBER}\s*\]\]",
         rf"\[\[\s*(?:rating\s*[:=]?\s*)?{_NUMBER}\s*(?:/\s*10)?\s*\]\]",
-        rf"\[\s*{_NUMBER}\s*\]",
         # "Rating: **7**", "[[rating]] 7"; not "rating of 7 to 8", which is none.
-        rf"\brating\b[\]\s*_\"']*(?:[:=]|is\b|of\b)?[\[\s*_\"']*{_NUMBER}(?![\d.]*\d|\s*[-–]\s*\d|\s+(?:to|or)\b)",
+        rf"\brating\b[\]\s*_\"']*(?:[:=]|is\b|of\b)?[\[\s*_\"']*{_NUMBER}{_ALONE}",
         rf"(?<![\d.]){_NUMBER}\s*(?:/|out of)\s*10\b(?!\s*/)",
+        rf"\bscore\b[\s_\"'*]*(?:[:=]|is\b|of\b)[\s_\"'*]*{_NUMBER}{_ALONE}",
+        rf"\[\s*{_NUMBER}\s*\]",
     )
 )
 
 
 def read_rating(judgment: str) -> float | None:
-    """The rating, 1 to 10, that a judgment gives; None where it gives none, or one beyond.
+    """The rating, 1 to 10, that a judgment gives; None where it gives none, or "[[n]]" beyond.
 
-    "[[7]]" counts before "[[Rating: 7/10]]", that before "[7]", that before "Rating: **7**", and that before "7 out of 10"; of
-    several of one form the first, as FastChat reads them.
+    "[[7]]" counts before "[[Rating: 7/10]]", that before "Rating: **7**", that before "7 out of 10", that before "Score: 7", and
+    that before "[7]"; of several of one form the first, as FastChat reads them. One beyond, of another form than "[[n]]", is
+    passed over.
     """
     for form in _FORMS:
         if (found := form.search(judgment)) is not None:
             rating = float(found[1])
-            return rating if LOWEST <= rating <= HIGHEST else None
+            if LOWEST <= rating <= HIGHEST:
+                return rating
+            if form is _FORMS[0]:
+                return None
     return None
 
 

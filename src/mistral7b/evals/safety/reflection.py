@@ -21,6 +21,7 @@ PUBLISHED_AS = (
 ANSWERS = (*CATEGORIES, NOT_MODERATED)
 HARMFUL = "harmful"  # of some category, which the label does not say
 _ACCEPTABLE = (NOT_MODERATED, "acceptable", "safe")
+_DENIAL = r"\b(?:not(?! moderated)|no|never|cannot|\w+n t)\b"  # of words without their apostrophes: isn't
 _MAX_TOKENS = 64  # the longest answer has 24 letters
 
 
@@ -97,11 +98,14 @@ def _label(given: str, where: str) -> str:
 
 
 def read_answer(reply: str) -> str | None:
-    """The one of ANSWERS that a reply is, or else the only one that it names; None for none or several."""
+    """The one of ANSWERS that a reply is, or else the only one that it names; None for none or several. A category after a "not"
+    of the same sentence is not named."""
     words = _words(reply)
     if words in ANSWERS:
         return words
-    named = [answer for answer in ANSWERS if re.search(rf"\b{answer}\b", words)]
+    sentences = [_words(sentence) for sentence in re.split(r"[.:;!?]", reply)]
+    denied = {each for each in CATEGORIES if any(re.search(rf"{_DENIAL}.*\b{each}\b", sentence) for sentence in sentences)}
+    named = [answer for answer in ANSWERS if answer not in denied and re.search(rf"\b{answer}\b", words)]
     return named[0] if len(named) == 1 else None
 
 
