@@ -223,6 +223,75 @@ def test_a_tar_with_another_md5_is_refused(web: Web, home: Home, tmp_path: Path,
         fetch(f"{web.url}v0.1.tar", home)
 
 
+def _cut_off(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+    """The store is stopped where it takes its `nth` file."""
+    move, calls = Store._move, []
+
+    def moving(self: Store, *file: object) -> None:
+        calls.append(file)
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        move(self, *file)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "_move", moving)
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_tar_cut_off_while_the_store_takes_it_is_whole_afterwards(
+    web: Web, home: Home, story: Path, tmp_path: Path, nth: int
+) -> None:
+    plain = {name: data for name, data in bytes_of(story).items() if not name.startswith(MANIFEST)}
+    with tarfile.open(tmp_path / "story.tar", "w") as archive:
+        for name in plain:
+            archive.add(story / name, f"story/{name}")
+    web.files["story.tar"] = (tmp_path / "story.tar").read_bytes()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        _cut_off(patch, nth)
+        fetch(f"{web.url}story.tar", home)
+    assert len(list(home.blobs.iterdir())) == nth - 1
+    got = fetch(f"{web.url}story.tar", home)
+    assert bytes_of(got.folder) == plain
+    assert checks(got)["source"] == "skip"
+    assert web.fetched().count("story.tar") == 1
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        _cut_off(patch, 3)
+        fetch(f"{web.url}story.tar", Home(tmp_path / "b"))
+    for blob in (tmp_path / "b" / "blobs").iterdir():
+        blob.unlink()
+    assert bytes_of(fetch(f"{web.url}story.tar", Home(tmp_path / "b")).folder) == plain, "from the start"
+
+
+def test_a_launch_cut_off_between_its_two_folders(web: Web, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pickle is apart already, the model not yet where it goes: the next call needs neither the server nor the pickle."""
+    data, _ = pth_tar(folders.folder(tmp_path, "made"))
+    web.files["v0.1.tar"] = data
+    link = f"{web.url}v0.1.tar"
+    monkeypatch.setitem(launch.TARS, "v0.1", (link, hashlib.md5(data).hexdigest()))
+    places = folders.folder(tmp_path, "places")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("mistral7b.release.get._settle", Interrupted())
+        fetch(link, home, to=places / "mine")
+    assert folders.names(places / "mine.pickle") == ["consolidated.00.pth", "params.json"]
+    del web.files["v0.1.tar"]
+    got = fetch(link, home, to=places / "mine")
+    assert folders.names(got.folder) == ["consolidated.safetensors", "params.json"]
+    assert got.apart == places / "mine.pickle"
+    assert folders.names(places) == ["mine", "mine.pickle"]
+    web.files["v0.1.tar"] = data
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        _cut_off(patch, 2)
+        fetch(link, home)
+    got = fetch(link, home)
+    assert folders.names(got.folder) == ["consolidated.safetensors", "params.json"]
+    assert got.apart is not None
+    assert folders.names(got.apart) == ["consolidated.00.pth", "params.json"]
+
+
+class Interrupted:
+    def __call__(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+
 KILLED = """
 import sys
 from pathlib import Path
