@@ -29,6 +29,7 @@ class Web:
     held: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
     ranges: bool = True
+    sized: bool = True  # whether the length of an answer is stated; else its end is that of the line
 
     def fetched(self) -> list[str]:
         return [path for path, _ in self.asked]
@@ -106,5 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key.replace("_", "-"), value)
-        self.send_header("Content-Length", str(length))
+        if self.web.sized:
+            self.send_header("Content-Length", str(length))
+        else:
+            self.send_header("Connection", "close")
         self.end_headers()

@@ -22,7 +22,9 @@ from mistral7b.checkpoint.digest import BLOCK
 from mistral7b.errors import StoreError
 
 At = Callable[[int], None]  # told how many bytes of the file are here
+_MOST = 1 << 40  # bytes of a file whose size nobody stated
 SMALL = 16 << 20  # bytes; the most that a manifest, a signature or a .torrent may have
+_LOOK = 1 << 30  # bytes after which the room is looked at again, and that are left free
 _TIMEOUT = 60.0  # seconds without a byte
 _TRIES = 5  # in a row that bring nothing
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)", re.ASCII)
@@ -99,6 +101,12 @@ def get(
     return str(hashes.found["sha256"].hexdigest())
 
 
+def forget(path: Path) -> None:
+    """Removes what a broken transfer left of `path`, which came another way since."""
+    for ending in (".part", ".part.tag"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
 def get_small(url: str, path: Path, *, pause: Callable[[float], None] = time.sleep) -> bool:
     """Fetches a file of at most SMALL bytes as `path`, never from a part; False if the server has none. Raises StoreError."""
     for n in range(1, _TRIES + 1):
@@ -145,6 +153,8 @@ def _continue(url: str, out: BinaryIO, tag: Path, stated: Stated, hashes: _Hashe
         total = stated.size if stated.size is not None else None if length is None else have + int(length)
         _check_room(url, out, total, have)
         while block := answer.read(min(BLOCK, BLOCK if total is None else total + 1 - have)):
+            if total is None and have % _LOOK < BLOCK:
+                _check_endless(url, out, have)
             out.write(block)
             hashes.update(block)
             have += len(block)
@@ -161,6 +171,15 @@ def _check_room(url: str, out: BinaryIO, total: int | None, have: int) -> None:
         raise StoreError(
             f"{url} needs {(total - have) / 1e9:.1f} GB more and the disk has {free / 1e9:.1f} GB free; make room first"
         )
+
+
+def _check_endless(url: str, out: BinaryIO, have: int) -> None:
+    """For a stream without a stated end: it may fill neither the disk nor all time."""
+    if have >= _MOST:
+        raise StoreError(
+            f"{url} is still sending after {have / 1e9:.1f} GB, which no model has; name an address that states a size"
+        )
+    _check_room(url, out, have + _LOOK, have)
 
 
 def _open(url: str, headers: dict[str, str]) -> Any:

@@ -21,7 +21,7 @@ def is_settling(room: Path) -> bool:
 
 
 def note_settling(fetch: Fetch, key: str, origin: Check, ready: Path, files: Mapping[str, FileHash]) -> None:
-    """Notes that `files`, all of the folder `ready`, are about to leave for the model `key`; `origin` tells where they came from."""
+    """Notes that `files`, all of the folder `ready`, are about to leave for the model `key`; they came from `origin`."""
     note = {
         "key": key,
         "origin": [origin.name, origin.status, origin.detail],
