@@ -117,13 +117,29 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
     ran = run(*checking)
     assert ran.status == 2
     assert "README.md is changed" in ran.out
-    run("download", f"{web.url}story/", "--export", tmp_path / "carry").fails_with("already exists")
+
+
+def test_an_export_that_cannot_be_is_refused_before_the_download(run: Run, home: Path, web: Web, tmp_path: Path) -> None:
+    (tmp_path / "carry").mkdir()
+    (tmp_path / "carry" / "mine").touch()
+    for name in (f"{web.url}story/", "some/model"):
+        run("download", name, "--export", tmp_path / "carry").fails_with("already exists")
+        run("download", name, "--export", tmp_path / "a" / "b").fails_with("make it first")
+        run("download", name, "--export", tmp_path / "x", "--to", tmp_path / "x").fails_with("a folder of its own")
+    assert web.asked == []
+    assert not home.exists()
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
         ((), "Missing argument 'NAME'"),
+        (("--list", "--prune"), "give one of them"),
+        (("some/model", "--no-dht"), "--no-dht is for releases"),
+        (("some/model", "--no-lsd"), "--no-lsd is for releases"),
+        (("some/model", "--down", "1M"), "--down is for releases"),
+        (("some/model", "--listen", "127.0.0.1:1"), "--listen is for releases"),
+        (("some/model", "--patience", "5"), "--patience is for releases"),
         (("some/model", "--signed-by", "x"), "--signed-by is for releases"),
         (("some/model", "--peer", "127.0.0.1:1"), "--peer is for releases"),
         (("some/model", "--source", "tar"), "--source tar is for published models"),

@@ -83,6 +83,17 @@ def test_a_folder_of_the_users_own(web: Web, home: Home, story: Path, tmp_path: 
         fetch(f"{web.url}story/", home, to=tmp_path / "nowhere" / "mine")
 
 
+def test_the_folder_this_runs_in_is_refused_before_anything_is_fetched(
+    web: Web, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders.folder(tmp_path, "here"))
+    for to in (Path(), tmp_path / "here"):
+        with pytest.raises(StoreError, match="is the folder this runs in, which cannot be replaced"):
+            fetch(f"{web.url}story/", home, to=to)
+    assert web.asked == []
+    assert os.listdir(tmp_path) == ["here"]
+
+
 def test_what_two_releases_share_is_fetched_once(web: Web, home: Home, tmp_path: Path) -> None:
     web.files |= files_of(release(tmp_path / "other", seed=1), "other/")
     one = fetch(f"{web.url}story/", home)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mistral7b.checkpoint.aside import written
 from mistral7b.checkpoint.manifest import FileHash
 from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.checkpoint.report import Check
@@ -168,5 +169,6 @@ def _keep_torrent(fetch: Fetch, path: Path) -> Path | None:
     """Beside the model, unless a file of that name stands there."""
     if fetch.torrent is None or (fetch.wish.to is not None and path.exists()):
         return None
-    shutil.copyfile(fetch.torrent, path)
+    with written(path) as out:
+        out.write(fetch.torrent.read_bytes())
     return path
