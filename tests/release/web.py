@@ -62,6 +62,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
+    def send_header(self, keyword: str, value: str) -> None:
+        unsized = keyword == "Content-Length" and not self.web.sized
+        super().send_header(*(("Connection", "close") if unsized else (keyword, value)))
+
     def do_GET(self) -> None:
         path, wanted, web = self.path.removeprefix("/"), self.headers.get("Range"), self.web
         web.asked.append((path, wanted))
@@ -107,8 +111,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key.replace("_", "-"), value)
-        if self.web.sized:
-            self.send_header("Content-Length", str(length))
-        else:
-            self.send_header("Connection", "close")
+        self.send_header("Content-Length", str(length))
         self.end_headers()

@@ -61,6 +61,12 @@ class _Hashes:
             digest.update(block)
 
 
+def forget(path: Path) -> None:
+    """Removes what a broken transfer left of `path`, which came another way since."""
+    for ending in (".part", ".part.tag"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
 def get(
     url: str, path: Path, stated: Stated = UNKNOWN, *, at: At = lambda _: None, pause: Callable[[float], None] = time.sleep
 ) -> str:
@@ -99,12 +105,6 @@ def get(
         )
     os.replace(part, path)
     return str(hashes.found["sha256"].hexdigest())
-
-
-def forget(path: Path) -> None:
-    """Removes what a broken transfer left of `path`, which came another way since."""
-    for ending in (".part", ".part.tag"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def get_small(url: str, path: Path, *, pause: Callable[[float], None] = time.sleep) -> bool:
@@ -165,14 +165,6 @@ def _continue(url: str, out: BinaryIO, tag: Path, stated: Stated, hashes: _Hashe
         raise ConnectionError(f"it broke off after {have:,} of {total:,} bytes")
 
 
-def _check_room(url: str, out: BinaryIO, total: int | None, have: int) -> None:
-    free = shutil.disk_usage(Path(out.name).parent).free
-    if total is not None and free < total - have:
-        raise StoreError(
-            f"{url} needs {(total - have) / 1e9:.1f} GB more and the disk has {free / 1e9:.1f} GB free; make room first"
-        )
-
-
 def _check_endless(url: str, out: BinaryIO, have: int) -> None:
     """For a stream without a stated end: it may fill neither the disk nor all time."""
     if have >= _MOST:
@@ -180,6 +172,14 @@ def _check_endless(url: str, out: BinaryIO, have: int) -> None:
             f"{url} is still sending after {have / 1e9:.1f} GB, which no model has; name an address that states a size"
         )
     _check_room(url, out, have + _LOOK, have)
+
+
+def _check_room(url: str, out: BinaryIO, total: int | None, have: int) -> None:
+    free = shutil.disk_usage(Path(out.name).parent).free
+    if total is not None and free < total - have:
+        raise StoreError(
+            f"{url} needs {(total - have) / 1e9:.1f} GB more and the disk has {free / 1e9:.1f} GB free; make room first"
+        )
 
 
 def _open(url: str, headers: dict[str, str]) -> Any:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mistral7b.checkpoint.aside import written
 from mistral7b.checkpoint.manifest import FileHash
 from mistral7b.checkpoint.report import Check
+from mistral7b.release.http import Stated
+from mistral7b.release.sources import Source
 from mistral7b.release.ways import Fetch
 
 _NOTE = "settling"
@@ -27,6 +31,7 @@ def note_settling(fetch: Fetch, key: str, origin: Check, ready: Path, files: Map
         "origin": [origin.name, origin.status, origin.detail],
         "ready": str(ready.relative_to(fetch.room)),
         "came": str(fetch.folder.relative_to(fetch.room)),
+        "source": asdict(fetch.source),
         "torrent": None if fetch.torrent is None else str(fetch.torrent.relative_to(fetch.room)),
         "files": {name: file.to_json() for name, file in files.items()},
     }
@@ -45,10 +50,16 @@ def take_up(fetch: Fetch, key: str) -> tuple[Check, Path] | None:
     if note["key"] == key and ready.is_dir() and all(_is_back(fetch, ready / name, file) for name, file in files.items()):
         fetch.folder = fetch.room / note["came"]
         fetch.torrent = None if note["torrent"] is None else fetch.room / note["torrent"]
+        fetch.source = _source(note["source"])
         return Check(*note["origin"]), ready
     for path in sorted(fetch.room.iterdir(), key=lambda path: path.name == _NOTE):  # the note last, for a kill here
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return None
+
+
+def _source(noted: dict[str, Any]) -> Source:
+    noted["stated"] = Stated(**noted["stated"])
+    return Source(**{name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()})
 
 
 def _is_back(fetch: Fetch, path: Path, file: FileHash) -> bool:
