@@ -58,8 +58,8 @@ def take_up(fetch: Fetch, key: str) -> tuple[Check, Path] | None:
 
 
 def _source(noted: dict[str, Any]) -> Source:
-    noted["stated"] = Stated(**noted["stated"])
-    return Source(**{name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()})
+    lists = {name: tuple(value) for name, value in noted.items() if isinstance(value, list)}
+    return Source(**{**noted, **lists, "stated": Stated(**noted["stated"])})
 
 
 def _is_back(fetch: Fetch, path: Path, file: FileHash) -> bool:
