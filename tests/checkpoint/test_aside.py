@@ -127,3 +127,11 @@ def test_a_model_with_a_manifest_is_still_only_a_model(tmp_path: Path) -> None:
     with aside(target, needs=1, folder=True, force=True) as made:
         (made / "params.json").write_text("{}")
     assert [path.name for path in target.iterdir()] == ["params.json"]
+
+
+def test_the_working_directory_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for target in (Path(), tmp_path):
+        with pytest.raises(CheckpointError, match="is the folder this runs in"), aside(target, needs=1, folder=True, force=True):
+            raise AssertionError("it was let in")
+    assert os.listdir(tmp_path) == []

@@ -79,6 +79,13 @@ def test_what_is_no_manifest(tmp_path: Path, entry: object) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_manifest_of_any_size_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "manifest.json").open("wb") as file:
+        file.write(json.dumps({"files": {"a": {"sha256": ABC, "size": 3}}}).encode().ljust((16 << 20) + 1))
+    with pytest.raises(CheckpointError, match="has more than 16 MiB"):
+        read_manifest(tmp_path / "manifest.json")
+
+
 def test_compare() -> None:
     one, other = FileHash(ABC, 3), FileHash(EMPTY, 3)
     assert compare({"a": one}, {"a": one, "b": other}) == []

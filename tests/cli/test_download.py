@@ -90,6 +90,17 @@ def test_generate_just_takes_a_link(run: Run, home: Path, web: Web, story: Path)
     run(*wanted, "magnet:?dn=x").fails_with("names no torrent")
 
 
+def test_an_export_that_cannot_be_is_refused_before_the_download(run: Run, home: Path, web: Web, tmp_path: Path) -> None:
+    (tmp_path / "carry").mkdir()
+    (tmp_path / "carry" / "mine").touch()
+    for name in (f"{web.url}story/", "some/model"):
+        run("download", name, "--export", tmp_path / "carry").fails_with("already exists")
+        run("download", name, "--export", tmp_path / "a" / "b").fails_with("make it first")
+        run("download", name, "--export", tmp_path / "x", "--to", tmp_path / "x").fails_with("a folder of its own")
+    assert web.asked == []
+    assert not home.exists()
+
+
 def test_the_store_is_listed_and_pruned(run: Run, home: Path, web: Web) -> None:
     assert run("download", "--list").out == f"{home} holds no release\n"
     run("download", f"{web.url}story/")
@@ -124,6 +135,12 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
     ("args", "said"),
     [
         ((), "Missing argument 'NAME'"),
+        (("--list", "--prune"), "give one of them"),
+        (("some/model", "--no-dht"), "--no-dht is for releases"),
+        (("some/model", "--no-lsd"), "--no-lsd is for releases"),
+        (("some/model", "--down", "1M"), "--down is for releases"),
+        (("some/model", "--listen", "127.0.0.1:1"), "--listen is for releases"),
+        (("some/model", "--patience", "5"), "--patience is for releases"),
         (("some/model", "--signed-by", "x"), "--signed-by is for releases"),
         (("some/model", "--peer", "127.0.0.1:1"), "--peer is for releases"),
         (("some/model", "--source", "tar"), "--source tar is for published models"),

@@ -223,3 +223,11 @@ def test_without_the_extra_an_unasked_signature_is_not_looked_at(
     ran = run("verify", released, "--signed-by", f"{released}.pub")
     assert ran.status == 2
     assert "pip install 'mistral7b[release]'" in signature_line(ran.out)
+
+
+def test_the_folder_this_runs_in_is_refused_before_a_key_is_made(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("release", model, "--out", ".", "--new-key", tmp_path / "new.key", *STATED).fails_with("is the folder this runs in")
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,22 @@ def test_a_quarantine_that_ends_badly_is_kept_to_go_on_from(store: Store) -> Non
     with pytest.raises(ValueError, match="stop"):
         broken()
     assert (store.home.quarantine / "x" / "part").is_file()
+
+
+def test_a_quarantine_of_somebody_elses_is_not_entered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = store.home.quarantine / "x"
+    place.mkdir(parents=True)
+    place.chmod(0o777)
+    with quarantine(place) as room:
+        assert stat.S_IMODE(room.stat().st_mode) == 0o700
+    with quarantine(place) as room:
+        assert stat.S_IMODE(room.stat().st_mode) == 0o700
+    (store.home.root / "theirs").mkdir()
+    place.symlink_to(store.home.root / "theirs")
+    with pytest.raises(StoreError, match="was made by somebody else"):
+        quarantine(place).__enter__()
+    place.unlink()
+    place.mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: place.stat().st_uid + 1)
+    with pytest.raises(StoreError, match="was made by somebody else; remove it"):
+        quarantine(place).__enter__()

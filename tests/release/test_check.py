@@ -180,3 +180,10 @@ def test_claims_as_people_write_them(tmp_path: Path) -> None:
         claim_of(signed_by=None, variant="v9", only=[])
     with pytest.raises(ReleaseError, match="is neither a public key"):
         claim_of(signed_by="nobody", variant=None, only=[])
+
+
+def test_a_file_that_was_not_asked_for_is_held_against_the_manifest_too(folder: Path) -> None:
+    """As a tar brings it, whatever --only says."""
+    _flip(folder / "README.md")
+    with pytest.raises(ReleaseError, match=r"README\.md is changed"):
+        check_folder(folder, Claim(only=("*.safetensors",)))

@@ -56,3 +56,17 @@ def test_no_model_and_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(CheckpointError, match="make room first"):
         export(folder, tmp_path / "carry", name="x", source="x")
     assert not (tmp_path / "carry").exists()
+
+
+def test_a_part_says_that_it_is_one(tmp_path: Path) -> None:
+    story = release(tmp_path / "story")
+    for name in ("README.md", "config.json"):
+        (story / name).unlink()
+    (tmp_path / "it.torrent").write_bytes(b"d4:infode")
+    export(story, tmp_path / "carry", name="story", source="x", signer=SIGNER, torrent=tmp_path / "it.torrent")
+    checked = subprocess.run(["sha256sum", "-c", "story.sha256"], cwd=tmp_path / "carry", capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout.count(b": OK")) == (0, 2)
+    page = (tmp_path / "carry" / "README.md").read_text()
+    assert "A part, 2 of 4 files, of a model from x" in page
+    assert "sha256sum -c story.sha256" in page
+    assert "mistral7b" not in page, "neither verify, generate nor seed takes a part"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -80,6 +81,17 @@ def test_a_folder_of_the_users_own(web: Web, home: Home, story: Path, tmp_path: 
         fetch(f"{web.url}story/", home, to=tmp_path / "mine")
     with pytest.raises(StoreError, match="nowhere is not a folder; make it first"):
         fetch(f"{web.url}story/", home, to=tmp_path / "nowhere" / "mine")
+
+
+def test_the_folder_this_runs_in_is_refused_before_anything_is_fetched(
+    web: Web, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders.folder(tmp_path, "here"))
+    for to in (Path(), tmp_path / "here"):
+        with pytest.raises(StoreError, match="is the folder this runs in, which cannot be replaced"):
+            fetch(f"{web.url}story/", home, to=to)
+    assert web.asked == []
+    assert os.listdir(tmp_path) == ["here"]
 
 
 def test_what_two_releases_share_is_fetched_once(web: Web, home: Home, tmp_path: Path) -> None:
@@ -223,6 +235,79 @@ def test_a_tar_with_another_md5_is_refused(web: Web, home: Home, tmp_path: Path,
         fetch(f"{web.url}v0.1.tar", home)
 
 
+def _cut_off(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+    """The store is stopped where it takes its `nth` file."""
+    move, calls = Store._move, []
+
+    def moving(self: Store, *file: object) -> None:
+        calls.append(file)
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        move(self, *file)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "_move", moving)
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_tar_cut_off_while_the_store_takes_it_is_whole_afterwards(
+    web: Web, home: Home, story: Path, tmp_path: Path, nth: int
+) -> None:
+    plain = {name: data for name, data in bytes_of(story).items() if not name.startswith(MANIFEST)}
+    with tarfile.open(tmp_path / "story.tar", "w") as archive:
+        for name in plain:
+            archive.add(story / name, f"story/{name}")
+    web.files["story.tar"] = (tmp_path / "story.tar").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        _cut_off(patch, nth)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(f"{web.url}story.tar", home)
+    assert len(list(home.blobs.iterdir())) == nth - 1
+    got = fetch(f"{web.url}story.tar", home)
+    assert bytes_of(got.folder) == plain
+    assert checks(got)["source"] == "skip"
+    assert web.fetched().count("story.tar") == 1
+    with pytest.MonkeyPatch.context() as patch:
+        _cut_off(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(f"{web.url}story.tar", Home(tmp_path / "b"))
+    for blob in (tmp_path / "b" / "blobs").iterdir():
+        blob.unlink()
+    assert bytes_of(fetch(f"{web.url}story.tar", Home(tmp_path / "b")).folder) == plain, "from the start"
+
+
+def test_a_launch_cut_off_between_its_two_folders(web: Web, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pickle is apart already, the model not yet where it goes: the next call needs neither the server nor the pickle."""
+    data, _ = pth_tar(folders.folder(tmp_path, "made"))
+    web.files["v0.1.tar"] = data
+    link = f"{web.url}v0.1.tar"
+    monkeypatch.setitem(launch.TARS, "v0.1", (link, hashlib.md5(data).hexdigest()))
+    places = folders.folder(tmp_path, "places")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mistral7b.release.get._settle", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            fetch(link, home, to=places / "mine")
+    assert folders.names(places / "mine.pickle") == ["consolidated.00.pth", "params.json"]
+    del web.files["v0.1.tar"]
+    got = fetch(link, home, to=places / "mine")
+    assert folders.names(got.folder) == ["consolidated.safetensors", "params.json"]
+    assert got.apart == places / "mine.pickle"
+    assert folders.names(places) == ["mine", "mine.pickle"]
+    web.files["v0.1.tar"] = data
+    with pytest.MonkeyPatch.context() as patch:
+        _cut_off(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(link, home)
+    got = fetch(link, home)
+    assert folders.names(got.folder) == ["consolidated.safetensors", "params.json"]
+    assert got.apart is not None
+    assert folders.names(got.apart) == ["consolidated.00.pth", "params.json"]
+
+
+class Interrupted:
+    def __call__(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -231,6 +316,49 @@ from mistral7b.release.home import Home
 from mistral7b.release.launch import find
 get(find(sys.argv[1]), Home(Path(sys.argv[2])))
 """
+
+
+def test_what_is_left_of_a_transfer_does_not_block_what_came_another_way(
+    web: Web, home: Home, story: Path, tmp_path: Path
+) -> None:
+    web.files |= files_of(story, "again/")
+    web.files["story.gguf"] = data = b"GGUF" + bytes(1000)
+    web.files["again.gguf"] = data
+    digest = f"#sha256={hashlib.sha256(data).hexdigest()}"
+    rooms = {path: home.quarantine / source.key() / "files" for path in ("again/", f"again.gguf{digest}")
+             if (source := find(f"{web.url}{path}")) is not None}  # fmt: skip
+    for path, name in (("again/", "model.safetensors"), (f"again.gguf{digest}", "again.gguf")):
+        rooms[path].mkdir(parents=True)
+        (rooms[path] / f"{name}.part").write_bytes(b"x")
+        (rooms[path] / f"{name}.part.tag").write_text('"one"')
+    fetch(f"{web.url}story/", home)
+    assert bytes_of(fetch(f"{web.url}again/", home).folder) == bytes_of(story)
+    fetch(f"{web.url}story.gguf{digest}", home)
+    assert bytes_of(fetch(f"{web.url}again.gguf{digest}", home).folder) == {"again.gguf": data}
+
+
+def test_a_manifest_of_more_than_the_disk_holds(web: Web, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file has room by itself, but not all of them."""
+    sizes = {name: len(data) for name, data in web.files.items() if MANIFEST not in name}
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": max(sizes.values()) + 1})())
+    with pytest.raises(StoreError, match=r"story/ needs 0\.0 GB more and the disk has 0\.0 GB free"):
+        fetch(f"{web.url}story/", home)
+    assert web.fetched() == [f"story/{MANIFEST}", f"story/{SIGNATURE}"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({f"m{n}.safetensors": 1 for n in range(1001)}, "1,001 files"),
+        ({"a.safetensors": 1 << 40, "b.safetensors": 1}, "it holds 1,099,511,627,777 bytes"),
+        ({"a.safetensors": -1}, "-1 bytes"),
+    ],
+)
+def test_a_manifest_without_measure(web: Web, home: Home, files: dict[str, int], said: str) -> None:
+    listed = {name: {"sha256": "0" * 64, "size": size} for name, size in files.items()}
+    web.files[f"story/{MANIFEST}"] = json.dumps({"files": listed}).encode()
+    with pytest.raises(ReleaseError, match=f"story/ is refused: .*{said}"):
+        fetch(f"{web.url}story/", home)
 
 
 def test_a_fetch_that_is_killed_goes_on_where_it_was(web: Web, home: Home) -> None:

@@ -93,6 +93,22 @@ def test_other_bytes_are_thrown_away(web: Web, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_stream_without_an_end(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.sized = False
+    assert get(f"{web.url}model", tmp_path / "here") == SHA256
+    monkeypatch.setattr("mistral7b.release.http._MOST", len(DATA) // 2)
+    monkeypatch.setattr("mistral7b.release.http.BLOCK", 1 << 16)
+    monkeypatch.setattr("mistral7b.release.http._LOOK", 1 << 16)
+    with pytest.raises(StoreError, match="is still sending after"):
+        get(f"{web.url}model", tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+    free = iter([1 << 20, 1 << 20, 1000])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": next(free)})())
+    with pytest.raises(StoreError, match=r"the disk has 0\.0 GB free; make room first"):
+        get(f"{web.url}model", tmp_path / "elsewhere")
+    assert next(free, None) is None
+
+
 def test_a_busy_server_is_asked_again_and_a_firm_one_is_not(web: Web, tmp_path: Path) -> None:
     pauses = Pauses()
     web.status["model"] = [503, 429]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,3 +139,24 @@ def test_the_launch_torrent_is_rewritten(home: Home, tmp_path: Path, monkeypatch
     assert all(torch.equal(written[name], tensor) for name, tensor in weights.items())
     assert got.apart is not None
     assert folders.names(got.apart) == ["consolidated.00.pth", "params.json"]
+
+
+def test_a_torrent_beside_a_model_is_whole_or_not_there(
+    story: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def full(made: Path, target: Path) -> None:
+        if target == tmp_path / "mine.torrent":
+            raise OSError(28, "No space left on device")
+        replace(made, target)
+
+    torrent = torrent_of(story)
+    with seeding((story, torrent)) as peer, monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        source = find(torrent.magnet)
+        assert source is not None
+        wish = Wish(peers=(peer,), settings=ALONE, to=tmp_path / "mine")
+        with pytest.raises(StoreError, match="No space left"):
+            get(source, home, wish)
+    assert not list(tmp_path.glob("*.torrent*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,35 @@ def test_claims_without_bytes(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="over 1,000 files"):
         unpack(tar(tmp_path / "d.tar", *many), tmp_path / "out", launch=False)
     assert not (tmp_path / "out").exists()
+
+
+def _headed(path: Path, head: bytes) -> Path:
+    info, data = member("v/params.json")
+    path.write_bytes(head + info.tobuf() + data.ljust(512, b"\0") + bytes(1024))
+    return path
+
+
+def _pax(kind: bytes, n_bytes: int) -> bytes:
+    info, _ = member("head", kind=kind)
+    info.size = n_bytes
+    return info.tobuf(tarfile.USTAR_FORMAT) + b"%d comment=".ljust(n_bytes, b"x")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_headers_that_would_fill_the_memory(tmp_path: Path, kind: bytes) -> None:
+    made = _headed(tmp_path / "a.tar", _pax(kind, 32 << 20))
+    tracemalloc.start()
+    with pytest.raises(ReleaseError, match="over 4 MiB of headers"):
+        unpack(made, tmp_path / "out", launch=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    made = _headed(tmp_path / "b.tar", _pax(tarfile.GNUTYPE_LONGNAME, 512) * 2000)
+    with pytest.raises(ReleaseError, match="damaged"):
+        unpack(made, tmp_path / "out", launch=False)
+
+
+def test_as_many_files_as_there_may_be(tmp_path: Path) -> None:
+    many = [member(f"v/{'long-' * 30}{n}.txt") for n in range(999)]
+    unpack(tar(tmp_path / "a.tar", *many, member("v/params.json")), tmp_path / "out", launch=False)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["params.json"]

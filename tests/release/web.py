@@ -29,6 +29,7 @@ class Web:
     held: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
     ranges: bool = True
+    sized: bool = True  # whether the length of an answer is stated; else its end is that of the line
 
     def fetched(self) -> list[str]:
         return [path for path, _ in self.asked]
@@ -60,6 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+    def send_header(self, keyword: str, value: str) -> None:
+        unsized = keyword == "Content-Length" and not self.web.sized
+        super().send_header(*(("Connection", "close") if unsized else (keyword, value)))
 
     def do_GET(self) -> None:
         path, wanted, web = self.path.removeprefix("/"), self.headers.get("Range"), self.web

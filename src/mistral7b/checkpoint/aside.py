@@ -32,7 +32,7 @@ def aside(target: Path, *, needs: int, folder: bool, force: bool) -> Iterator[Pa
     replaces a file, or a folder that holds nothing but a model), if the disk has no room for it, and for any OSError of
     the block.
     """
-    _refuse(target, folder=folder, force=force)
+    refuse(target, folder=folder, force=force)
     scratch: Path | None = None
     try:
         if (free := shutil.disk_usage(target.parent).free) < needs:
@@ -70,11 +70,19 @@ def written(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def _refuse(target: Path, *, folder: bool, force: bool) -> None:
+def is_here(path: Path) -> bool:
+    """Whether `path` is the working directory, which no rename can replace."""
+    return path.is_dir() and path.samefile(os.curdir)
+
+
+def refuse(target: Path, *, folder: bool, force: bool) -> None:
+    """Raises CheckpointError if `target` stands in the way of `aside`, before there is anything to write."""
     if not target.parent.is_dir():
         raise CheckpointError(f"{target.parent} is not a folder; make it first")
     if not os.path.lexists(target):
         return
+    if folder and is_here(target):
+        raise CheckpointError(f"{target} is the folder this runs in, which cannot be replaced; name another")
     if target.is_dir() != folder:
         raise CheckpointError(f"{target} is a {'file' if folder else 'folder'}; name a {'folder' if folder else '.gguf file'}")
     held = sorted(path.name for path in target.iterdir()) if folder else [target.name]

@@ -17,6 +17,7 @@ from mistral7b.errors import CheckpointError, ConfigError
 
 MANIFEST = "manifest.json"
 _PATTERNS = (*MODEL_FILES, "*.pth", "*.gguf")
+_MOST_BYTES = 16 << 20  # of a manifest: a thousand files take a fifth of one MiB
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -75,6 +76,8 @@ def write_manifest(folder: Path, *, progress: Callable[[int, int], None] | None 
 
 def read_manifest(path: Path) -> dict[str, FileHash]:
     """The inverse of `write_manifest`; raises CheckpointError for a file that is missing or not of its form."""
+    if path.is_file() and path.stat().st_size > _MOST_BYTES:
+        raise CheckpointError(f"{path} has more than {_MOST_BYTES >> 20} MiB, which no manifest has; get a good one")
     try:
         files = read_object(path).get("files")
     except ConfigError as error:

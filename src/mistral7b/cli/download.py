@@ -30,6 +30,7 @@ EXAMPLES = examples(
     "mistral7b download --list",
 )
 _TRUST, _SWARM, _STORE = "What it must be", "Where it comes from", "The store"
+_PATIENCE = 300.0
 _MARKS = {"pass": ("✓", "green"), "fail": ("✗", "bold red"), "skip": ("–", "dim")}
 
 
@@ -75,7 +76,7 @@ def download(
     patience: Annotated[
         float,
         typer.Option("--patience", metavar="S", help="Give up when no peer sent anything for S seconds.", rich_help_panel=_SWARM),
-    ] = 300.0,
+    ] = _PATIENCE,
     peers: swarm.Peers = None,
     listen: swarm.Listen = None,
     lab: swarm.Lab = False,
@@ -99,6 +100,8 @@ def download(
     the official ones of a published model; only then does it leave the quarantine. A release that someone signed is told with
     its key: --signed-by makes sure of it. A file that two releases share is kept, and fetched, once.
     """
+    if list_ and prune:
+        raise RequestError("--list shows the store and --prune frees room in it; give one of them")
     if list_:
         _list(as_json=as_json)
     elif prune:
@@ -108,9 +111,14 @@ def download(
     else:
         from mistral7b.release.launch import find
 
+        if export is not None:
+            _refuse_export(export, to)
         channel: Channel | None = None if source == "hub" else source
         if (found := find(name, channel)) is None:
-            _refuse_for_hub(only=only, signed_by=signed_by, variant=variant, peer=peers, mirror=mirror, lab=lab)
+            _refuse_for_hub(
+                only=only, signed_by=signed_by, variant=variant, peer=peers, mirror=mirror, lab=lab, listen=listen, down=down,
+                up=up, no_dht=not dht, no_trackers=not trackers, no_pex=not pex, no_lsd=not lsd, patience=patience != _PATIENCE,
+            )  # fmt: skip
             _from_hub(name, to, revision, export, as_json=as_json)
             return
         if revision is not None:
@@ -138,6 +146,15 @@ def _get(
     wish = Wish(claim=claim, to=to, peers=tuple(peers or ()), mirrors=tuple(mirrors or ()), settings=settings)
     with progress(f"fetching {source.title}") as shown:
         return get(source, find_home(), wish, shown)
+
+
+def _refuse_export(target: Path, to: Path | None) -> None:
+    """What an export would be refused for after the download is said before it."""
+    from mistral7b.checkpoint.aside import refuse
+
+    refuse(target, folder=True, force=False)
+    if to is not None and to.absolute() == target.absolute():
+        raise RequestError(f"--to and --export are both {target}; give each a folder of its own")
 
 
 def _export(got: Got, target: Path, source: Source) -> list[Path]:

@@ -85,7 +85,7 @@ def _manifest(folder: Path, files: Mapping[str, FileHash], claim: Claim) -> Chec
         raise ReleaseError(str(error)) from None
     if strangers := sorted(files.keys() - listed.keys() - {MANIFEST, SIGNATURE}):
         raise ReleaseError(f"{strangers[0]} is not in {MANIFEST}: somebody added it")
-    wanted = {name: file for name, file in listed.items() if claim.wants(name)}
+    wanted = {name: file for name, file in listed.items() if claim.wants(name) or name in files}
     if faults := compare(wanted, files):
         others = f", and {len(faults) - 1} more: {', '.join(fault.split()[0] for fault in faults[1:])}" if faults[1:] else ""
         raise ReleaseError(f"{faults[0]}{others}")

@@ -47,40 +47,51 @@ def export(
             sync(inner / path.name)
         if not (inner / MANIFEST).is_file():
             sync(write_manifest(inner))
-        sums = "".join(f"{file.sha256}  {name}/{held}\n" for held, file in read_manifest(inner / MANIFEST).items())
+        listed = read_manifest(inner / MANIFEST)
+        here = {held: file for held, file in listed.items() if (inner / held).is_file()}
+        sums = "".join(f"{file.sha256}  {name}/{held}\n" for held, file in here.items())
         (made / f"{name}.sha256").write_text(sums, encoding="utf-8")
         if signer is not None:
             (made / f"{name}.pub").write_text(signer + "\n", encoding="utf-8")
         if torrent is not None:
             shutil.copyfile(torrent, made / f"{name}.torrent")
         signed = signer is not None and (inner / SIGNATURE).is_file()
-        (made / "README.md").write_text(_page(name, source, signed=signed, torrent=torrent is not None), encoding="utf-8")
+        part = None if here == listed else f"{len(here)} of {len(listed)} files"
+        page = _page(name, source, signed=signed, torrent=torrent is not None, part=part)
+        (made / "README.md").write_text(page, encoding="utf-8")
         sync(inner)
     return sorted(path for path in target.rglob("*") if path.is_file())
 
 
-def _page(name: str, source: str, *, signed: bool, torrent: bool) -> str:
+def _page(name: str, source: str, *, signed: bool, torrent: bool, part: str | None) -> str:
+    """`part`: how much of the model there is, where that is not all."""
+    what = "A model" if part is None else f"A part, {part}, of a model"
     by = f" --signed-by {name}.pub" if signed else ""
     lines = [
         f"# {name}",
         "",
-        f"A model from {source}, to be used and checked without a network.",
+        f"{what} from {source}, to be used and checked without a network.",
         "",
         "Check every byte, in this directory:",
         "",
-        f"    mistral7b verify {name} --manifest {name}/{MANIFEST}{by}",
-        "",
-        f"or, without that program, `sha256sum -c {name}.sha256`. Then:",
-        "",
-        f'    mistral7b generate "Once upon a time" --model ./{name}',
-        "",
     ]
+    if part is None:
+        lines += [
+            f"    mistral7b verify {name} --manifest {name}/{MANIFEST}{by}",
+            "",
+            f"or, without that program, `sha256sum -c {name}.sha256`. Then:",
+            "",
+            f'    mistral7b generate "Once upon a time" --model ./{name}',
+            "",
+        ]
+    else:
+        lines += [f"    sha256sum -c {name}.sha256", ""]
     if signed:
         lines += [
             f"`{name}.pub` is the key that signed the manifest. It came with the model, so it proves nothing by itself: compare "
             "it with what its owner says elsewhere.",
             "",
         ]
-    if torrent:
+    if torrent and part is None:
         lines += [f"`{name}.torrent` names the same files to BitTorrent programs: `mistral7b seed` serves them from here.", ""]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mistral7b.checkpoint.aside import written
 from mistral7b.checkpoint.manifest import FileHash
 from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.checkpoint.report import Check
@@ -19,6 +20,7 @@ from mistral7b.release.contents import inspect_folder
 from mistral7b.release.home import Home
 from mistral7b.release.launch import is_launch, recognise, rewrite
 from mistral7b.release.quarantine import move, quarantine, refuse_taken
+from mistral7b.release.settling import is_settling, note_settling, take_up
 from mistral7b.release.sources import Source
 from mistral7b.release.ways import Fetch, Progress, Wish, bring
 
@@ -71,20 +73,20 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     if wish.to is None and (kept := store.model(key)) is not None:
         return _from_store(kept, claim)
     place, apart = _places(home, key, wish.to)
-    for target in () if wish.to is None else (wish.to, apart) if is_launch(source) else (wish.to,):
+    pickled = is_launch(source) and not is_settling(place)  # else an earlier call may have put it there
+    for target in () if wish.to is None else (wish.to, apart) if pickled else (wish.to,):
         refuse_taken(target)
     if claim.signed_by is not None and source.kind in ("tar", "file"):
         raise StoreError(f"{source.link} carries no signature: leave out --signed-by, or name the folder of a release")
     with quarantine(place) as room:
         fetch = Fetch(source, wish, claim, store, room, room / "files", progress)
-        fetch.folder.mkdir(exist_ok=True)
-        origin = bring(fetch)
-        ready = _without_pickle(fetch)
+        origin, ready = take_up(fetch, key) or _brought(fetch)
         checked = _checked(fetch, ready)
         checks = (origin, *checked.checks)
-        target = _settle(store, key, source, wish.to, ready, Checked(checked.files, checks))
-        if ready != fetch.folder:
+        note_settling(fetch, key, origin, ready, checked.files)
+        if ready != fetch.folder and fetch.folder.is_dir():
             _keep_apart(fetch, apart)
+        target = _settle(store, key, source, wish.to, ready, Checked(checked.files, checks))
         torrent = _keep_torrent(fetch, target.with_name(f"{target.name}.torrent"))
     return Got(
         folder=target, source=source.link, files=checked.files, checks=checks, fetched=True, signer=checked.signer,
@@ -107,6 +109,11 @@ def _places(home: Home, key: str, to: Path | None) -> tuple[Path, Path]:
     if to is None:
         return home.quarantine / key, home.apart / key
     return to.parent / f".{to.name}.quarantine", to.parent / f"{to.name}.pickle"
+
+
+def _brought(fetch: Fetch) -> tuple[Check, Path]:
+    fetch.folder.mkdir(exist_ok=True)
+    return bring(fetch), _without_pickle(fetch)
 
 
 def _without_pickle(fetch: Fetch) -> Path:
@@ -162,5 +169,6 @@ def _keep_torrent(fetch: Fetch, path: Path) -> Path | None:
     """Beside the model, unless a file of that name stands there."""
     if fetch.torrent is None or (fetch.wish.to is not None and path.exists()):
         return None
-    shutil.copyfile(fetch.torrent, path)
+    with written(path) as out:
+        out.write(fetch.torrent.read_bytes())
     return path

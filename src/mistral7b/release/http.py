@@ -22,7 +22,9 @@ from mistral7b.checkpoint.digest import BLOCK
 from mistral7b.errors import StoreError
 
 At = Callable[[int], None]  # told how many bytes of the file are here
+_MOST = 1 << 40  # bytes of a file whose size nobody stated
 SMALL = 16 << 20  # bytes; the most that a manifest, a signature or a .torrent may have
+_LOOK = 1 << 30  # bytes after which the room is looked at again, and that are left free
 _TIMEOUT = 60.0  # seconds without a byte
 _TRIES = 5  # in a row that bring nothing
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)", re.ASCII)
@@ -57,6 +59,12 @@ class _Hashes:
     def update(self, block: bytes) -> None:
         for digest in self.found.values():
             digest.update(block)
+
+
+def forget(path: Path) -> None:
+    """Removes what a broken transfer left of `path`, which came another way since."""
+    for ending in (".part", ".part.tag"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def get(
@@ -145,6 +153,8 @@ def _continue(url: str, out: BinaryIO, tag: Path, stated: Stated, hashes: _Hashe
         total = stated.size if stated.size is not None else None if length is None else have + int(length)
         _check_room(url, out, total, have)
         while block := answer.read(min(BLOCK, BLOCK if total is None else total + 1 - have)):
+            if total is None and have % _LOOK < BLOCK:
+                _check_endless(url, out, have)
             out.write(block)
             hashes.update(block)
             have += len(block)
@@ -153,6 +163,15 @@ def _continue(url: str, out: BinaryIO, tag: Path, stated: Stated, hashes: _Hashe
                 return  # longer than stated: the caller sees it
     if total is not None and have < total:
         raise ConnectionError(f"it broke off after {have:,} of {total:,} bytes")
+
+
+def _check_endless(url: str, out: BinaryIO, have: int) -> None:
+    """For a stream without a stated end: it may fill neither the disk nor all time."""
+    if have >= _MOST:
+        raise StoreError(
+            f"{url} is still sending after {have / 1e9:.1f} GB, which no model has; name an address that states a size"
+        )
+    _check_room(url, out, have + _LOOK, have)
 
 
 def _check_room(url: str, out: BinaryIO, total: int | None, have: int) -> None:

@@ -68,7 +68,7 @@ def inspect(info: Any, raw: bytes) -> Contents:
     lists += [list(_v2_files(info))] if v2 else []
     if not lists or any(files != lists[0] for files in lists):
         raise _refused("its two lists of files differ" if lists else "it lists no files")
-    _check_files(lists[0], launch=v1 == LAUNCH)
+    check_files(lists[0], launch=v1 == LAUNCH)
     single = b"length" in info if v1 else lists[0] == [(name, lists[0][0][1])]
     return Contents(name=name, folder=not single, files=dict(lists[0]), piece_length=length, v1=v1, v2=v2)
 
@@ -87,7 +87,8 @@ def check_name(name: str) -> None:
         raise _refused(f"it names {name[:40] + '...'!r}, a name of more than 200 bytes")
 
 
-def _check_files(files: Sequence[tuple[str, int]], *, launch: bool) -> None:
+def check_files(files: Sequence[tuple[str, int]], *, launch: bool) -> None:
+    """Raises ReleaseError unless these, (name, bytes), could be the files of a model; `launch` lets in its pickle."""
     if not 0 < len(files) <= _MOST_FILES:
         raise _refused(f"it holds {len(files):,} files; a model has 1 to {_MOST_FILES:,}")
     seen: dict[str, str] = {}

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral7b.checkpoint.aside import aside, sync
+from mistral7b.checkpoint.aside import aside, is_here, sync
 from mistral7b.checkpoint.manifest import MANIFEST, hash_files
 from mistral7b.errors import ReleaseError
 from mistral7b.release.candidate import Candidate, Progress, rows_of
@@ -81,6 +81,8 @@ def refuse_target(out: Path) -> None:
             import_module(package)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ReleaseError(f"{out} already exists, and a release is never replaced; name another folder (--out)")
+    if is_here(out):
+        raise ReleaseError(f"{out} is the folder this runs in, which cannot be replaced; name another folder (--out)")
     if not out.parent.is_dir():
         raise ReleaseError(f"{out.parent} is not a folder; make it first")
 

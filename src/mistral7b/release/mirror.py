@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -10,8 +11,9 @@ from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
 from mistral7b.errors import CheckpointError, ReleaseError, StoreError
 from mistral7b.release.check import Claim
-from mistral7b.release.contents import SIGNATURE, refuse_name
-from mistral7b.release.http import Stated, get, get_small
+from mistral7b.release.contents import SIGNATURE
+from mistral7b.release.http import Stated, forget, get, get_small
+from mistral7b.release.inspect import check_files
 
 Take = Callable[[str, Path], bool]  # (sha256, where to put it) -> whether it was at hand
 Progress = Callable[[int, int], None]  # (bytes here, bytes in all)
@@ -35,24 +37,42 @@ def fetch_folder(url: str, folder: Path, claim: Claim, *, take: Take, progress: 
         listed = read_manifest(folder / MANIFEST)
     except CheckpointError as error:
         raise ReleaseError(str(error)) from None
-    for name in listed:
-        refuse_name(name)
+    try:
+        check_files([(name, file.size) for name, file in listed.items()], launch=False)
+    except ReleaseError as error:
+        raise ReleaseError(f"{url} is refused: {str(error).partition(': ')[2]}") from None
     wanted = {name: file for name, file in listed.items() if claim.wants(name)}
     if not wanted:
         raise StoreError(f"none of the {len(listed)} files of {url} matches --only; they are {', '.join(listed)}")
     _clear(folder, wanted)
     total, done = sum(file.size for file in wanted.values()), 0
+    missing: dict[str, FileHash] = {}
     for name, file in wanted.items():
+        if not _has(folder / name, file) and not take(file.sha256, folder / name):
+            missing[name] = file
+            continue
+        forget(folder / name)
+        done += file.size
+        progress(done, total)
+    _check_room(url, folder, missing)
+    for name, file in missing.items():
         start = done
 
         def at(here: int, start: int = start) -> None:
             progress(start + here, total)
 
-        if not _has(folder / name, file) and not take(file.sha256, folder / name):
-            get(url + quote(name), folder / name, Stated("sha256", file.sha256, file.size), at=at)
+        get(url + quote(name), folder / name, Stated("sha256", file.sha256, file.size), at=at)
         done += file.size
         progress(done, total)
     return wanted
+
+
+def _check_room(url: str, folder: Path, missing: dict[str, FileHash]) -> None:
+    """For all that is missing at once: file by file the disk would be full before it is told."""
+    parts = [folder / f"{name}.part" for name in missing]
+    needs = sum(file.size for file in missing.values()) - sum(part.stat().st_size for part in parts if part.is_file())
+    if (free := shutil.disk_usage(folder).free) < needs:
+        raise StoreError(f"{url} needs {needs / 1e9:.1f} GB more and the disk has {free / 1e9:.1f} GB free; make room first")
 
 
 def _has(path: Path, file: FileHash) -> bool:

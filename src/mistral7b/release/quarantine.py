@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from mistral7b.checkpoint.aside import sync
+from mistral7b.checkpoint.aside import is_here, sync
 from mistral7b.errors import StoreError
 
 
@@ -25,11 +26,20 @@ def quarantine(folder: Path) -> Iterator[Path]:
         with _lock_file(folder).open("a") as held:
             if not _alone(held, folder):
                 raise StoreError(f"another process is downloading into {folder}; wait for it, or stop it")
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _own(folder)
             yield folder
             _clear(folder)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written ({error.strerror or error}); what arrived is kept there") from None
+
+
+def _own(folder: Path) -> None:
+    """Nobody else may change what stands there between its check and its leaving. Raises StoreError for another's folder."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StoreError(f"{folder} was made by somebody else; remove it, or download into a folder of your own")
+    folder.chmod(0o700)
 
 
 def move(checked: Path, target: Path) -> None:
@@ -48,6 +58,8 @@ def refuse_taken(target: Path) -> None:
     """Raises StoreError unless a folder could be put at `target`."""
     if os.path.lexists(target) and (not target.is_dir() or target.is_symlink() or any(target.iterdir())):
         raise StoreError(f"{target} already holds something; name a folder that is empty or does not exist")
+    if is_here(target):
+        raise StoreError(f"{target} is the folder this runs in, which cannot be replaced; name another")
     if not target.parent.is_dir():
         raise StoreError(f"{target.parent} is not a folder; make it first")
 

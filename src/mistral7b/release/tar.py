@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from mistral7b.errors import ReleaseError
 from mistral7b.release.contents import PICKLES, is_known, refuse_name
 
 _MOST_FILES = 1_000
+_MOST_HEADERS = 4 << 20  # bytes of all headers together; a block of 512 a file, and two or three for a long name
 
 
 def unpack(tar: Path, target: Path, *, launch: bool, wrote: Callable[[int], None] = lambda _: None) -> None:
@@ -22,8 +24,9 @@ def unpack(tar: Path, target: Path, *, launch: bool, wrote: Callable[[int], None
     and for a damaged tar.
     """
     try:
-        with tarfile.open(tar, "r:") as archive:
+        with _Bounded(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             members = {name: member for member in _members(archive) if (name := _plain_name(member, launch=launch)) is not None}
+            file.left = None
             needs = sum(member.size for member in members.values())
             if not members:
                 raise ReleaseError(f"{tar.name} holds no file of a model")
@@ -36,8 +39,21 @@ def unpack(tar: Path, target: Path, *, launch: bool, wrote: Callable[[int], None
             target.mkdir(exist_ok=True)
             for name, member in members.items():
                 _write(archive, member, target / name, wrote)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, RecursionError) as error:  # one header within another, again and again
         raise ReleaseError(f"{tar.name} is damaged ({error}); fetch it again") from None
+
+
+class _Bounded(io.FileIO):
+    """A tar whose headers, which tarfile reads into memory whatever their length, may not be longer than those of a model."""
+
+    left: int | None = _MOST_HEADERS  # bytes that may still be read; None: any number
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.left is not None:
+            self.left -= size if size is not None and size >= 0 else _MOST_HEADERS + 1
+            if self.left < 0:
+                raise ReleaseError(f"it has over {_MOST_HEADERS >> 20} MiB of headers, which no model has")
+        return super().read(-1 if size is None else size)
 
 
 def _members(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:

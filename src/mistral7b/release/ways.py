@@ -14,7 +14,7 @@ from mistral7b.checkpoint.report import Check
 from mistral7b.errors import StoreError
 from mistral7b.release.blobs import Store
 from mistral7b.release.check import ANY, Claim
-from mistral7b.release.http import Stated, get
+from mistral7b.release.http import Stated, forget, get
 from mistral7b.release.launch import is_launch
 from mistral7b.release.mirror import fetch_folder
 from mistral7b.release.sources import Source
@@ -97,7 +97,9 @@ def _from_file(fetch: Fetch) -> Check:
     path, stated = fetch.folder / name, fetch.source.stated
     known = stated.digest if stated.algorithm == "sha256" else None
     here = known is not None and path.is_file() and sha256_of(path) == known
-    if not here and (known is None or not fetch.take(known, path)):
+    if here or (known is not None and fetch.take(known, path)):
+        forget(path)
+    else:
         sha256 = _stream(fetch, path, stated)
         fetch.hashed = {name: FileHash(sha256, path.stat().st_size)}
     return _stated(fetch.source)
