@@ -64,6 +64,11 @@ def test_hashes_in_the_link() -> None:
     [
         ("magnet:?dn=tiny", "names no torrent"),
         ("magnet:?xt=urn:btih:123", "names no torrent"),
+        (f"magnet:?xt=urn:btih:{V1}&xt=urn:btih:{'c' * 40}", "in more than one way"),
+        (f"magnet:?xt=urn:btmh:1220{V2}&xt=urn:btmh:1220{'c' * 64}", "in more than one way"),
+        (f"magnet:?xt=urn:btih:{V1}&xt.1=urn:btih:{'c' * 40}", "in more than one way"),
+        (f"magnet:?xt=urn:btih:{V1}&XT=urn:btih:{'c' * 40}", "in more than one way"),
+        (f"magnet:?xt=urn:btih:{V1}#&xt=urn:btih:{'c' * 40}", "in more than one way"),
         ("https:///tiny.tar", "names no server"),
         ("https://host/consolidated.00.pth", "is a pickle"),
         ("https://host/pytorch_model.bin", "is a pickle"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,23 @@ def test_what_the_store_has_is_not_asked_for(story: Path, home: Home, tmp_path: 
     assert (one.folder / "tokenizer.model.v3").samefile(two.folder / "tokenizer.model.v3")
     assert bytes_of(two.folder) == bytes_of(other)
     assert folders.names(part.folder) == [MANIFEST, SIGNATURE, "model.safetensors"]
+
+
+def test_another_torrent_than_the_links_is_refused(story: Path, home: Home, tmp_path: Path) -> None:
+    """Were the link read in two ways, the hashes of what comes would still tell."""
+    other = release(tmp_path / "other", seed=1)
+    source = find(torrent_of(story).magnet)
+    assert source is not None
+    with seeding((other, torrent_of(other))) as peer, pytest.raises(ReleaseError, match="the link leads to the torrent"):
+        get(replace(source, link=torrent_of(other).magnet), home, Wish(peers=(peer,), settings=ALONE))
+    assert not list(home.root.rglob("model.safetensors"))
+
+
+def test_the_check_names_all_hashes_of_what_came(story: Path, home: Home) -> None:
+    torrent = torrent_of(story)
+    with seeding((story, torrent)) as peer:
+        got = fetch(f"magnet:?xt=urn:btih:{torrent.v1}", home, peer)
+    assert got.checks[0].detail.startswith(f"torrent {torrent.v1} and {torrent.v2}: ")
 
 
 def _pickle(folder: Path) -> None:

@@ -28,12 +28,13 @@ class Listening(Event):
 
 @dataclass(frozen=True, slots=True)
 class Metadata(Event):
-    """What a torrent holds is known and passed inspection: so many files and pieces, `size` in bytes."""
+    """What a torrent holds is known and passed inspection: so many files and pieces, `size` in bytes, its info hashes in hex."""
 
     name: str
     files: int
     pieces: int
     size: int
+    hashes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

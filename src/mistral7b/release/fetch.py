@@ -67,7 +67,7 @@ def _join(
     progress: Progress | None,
     tell: Callable[[Event], None],
 ) -> Contents:
-    from mistral7b.release.link import examine, prepare, priorities, wanted
+    from mistral7b.release.link import examine, hashes_of, prepare, priorities, wanted
     from mistral7b.release.swarm import Swarm
 
     params = _known(asked, held)
@@ -81,7 +81,7 @@ def _join(
     prepare(params, settings, peers, held.data)
     params.file_priorities, params.piece_priorities = priorities(info, chosen), []
     _take_up(params, held)
-    tell(Metadata(contents.name, len(contents.files), info.num_pieces(), contents.size))
+    tell(Metadata(contents.name, len(contents.files), info.num_pieces(), contents.size, hashes_of(info.info_hashes())))
     _check_room(held, sum(contents.files[name] for name in chosen), contents)
     swarm = Swarm(session, params, tell, utp=settings.trackers or settings.dht)
     try:

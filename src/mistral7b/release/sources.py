@@ -55,11 +55,15 @@ def parse(link: str) -> Source | None:
 def _magnet(link: str) -> Source:
     asked = parse_qs(urlsplit(link).query)
     topics = [match[1].lower() for topic in asked.get("xt", []) if (match := _TOPIC.fullmatch(topic))]
+    hashes = tuple(sorted({_hex(topic) for topic in topics}, key=len))
+    # Programs differ in which of several they take, so that one checked here need not be the one fetched.
+    others = [key for key in asked if key != "xt" and key.partition(".")[0].strip().lower() == "xt"]
+    if "#" in link or others or len({len(digits) for digits in hashes}) < len(hashes):
+        raise StoreError("the magnet link names its torrent in more than one way; get one with a single xt of a kind and without #")
     if not topics:
         raise StoreError(
             "the magnet link names no torrent (xt=urn:btih:... or xt=urn:btmh:1220...); copy the whole of it, in quotes"
         )
-    hashes = tuple(sorted((_hex(topic) for topic in topics), key=len))
     title = asked.get("dn", ["release"])[0]
     mirrors = tuple(f"{seed.rstrip('/')}/{quote(title)}/" for seed in asked.get("ws", []))
     return Source("magnet", link, clean(title), hashes, mirrors=mirrors)

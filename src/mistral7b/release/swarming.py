@@ -15,6 +15,7 @@ from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import CheckpointError, ReleaseError, StoreError
 from mistral7b.release.contents import SIGNATURE
+from mistral7b.release.events import Event, Metadata
 from mistral7b.release.http import get_small
 from mistral7b.release.launch import is_launch
 from mistral7b.release.sources import clean
@@ -35,11 +36,21 @@ def swarm(fetch: Fetch) -> Check:
     """
     from mistral7b.release.fetch import fetch as run
 
-    link, hashes = _link(fetch)
+    link, wanted = _link(fetch)
+    hashes = wanted
+
+    def hear(event: Event) -> None:
+        nonlocal hashes
+        if isinstance(event, Metadata):
+            hashes = event.hashes
+            if not set(wanted) <= set(hashes):
+                raise ReleaseError(f"the link leads to the torrent {' and '.join(hashes)}, not to {' and '.join(wanted)}")
 
     def part(only: tuple[str, ...]) -> Path:
         wish = fetch.wish
-        return run(link, fetch.room / "swarm", only=only, peers=wish.peers, settings=wish.settings, progress=fetch.at)
+        return run(
+            link, fetch.room / "swarm", only=only, peers=wish.peers, settings=wish.settings, progress=fetch.at, events=hear
+        )
 
     at_hand: dict[str, FileHash] = {}
     only = () if not fetch.claim.only else (*fetch.claim.only, MANIFEST, SIGNATURE)
@@ -100,8 +111,9 @@ def identified(source: Source) -> Source:
 
 def info_hashes(torrent: Path) -> tuple[str, ...]:
     """The hex info hashes in a .torrent, v1 first. Raises StoreError or ReleaseError for a file that is none, or is refused."""
-    found = _parsed(torrent).info_hashes
-    return tuple(str(one) for one, there in ((found.v1, found.has_v1()), (found.v2, found.has_v2())) if there)
+    from mistral7b.release.link import hashes_of
+
+    return hashes_of(_parsed(torrent).info_hashes)
 
 
 def with_web_seeds(torrent: Path, seeds: list[str]) -> Path:
