@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -69,6 +70,17 @@ def test_a_folder_behind_a_web_server(web: Web, home: Home, story: Path) -> None
     assert len(web.asked) == asked, "all of it was in the store"
     with pytest.raises(ReleaseError, match="is signed by"):
         fetch(f"{web.url}story", home, claim=Claim(signed_by=STRANGER))
+
+
+def test_a_model_of_another_source_under_the_same_key_is_not_taken(web: Web, home: Home, story: Path) -> None:
+    got = fetch(f"{web.url}story/", home)
+    record = got.folder.with_name(f"{got.folder.name}.json")
+    told = json.loads(record.read_text())
+    assert told["identity"] == f"{web.url}story/"
+    record.write_text(json.dumps(told | {"identity": "https://elsewhere/"}))
+    again = fetch(f"{web.url}story/", home)
+    assert again.fetched
+    assert not fetch(f"{web.url}story/", home).fetched
 
 
 def test_a_folder_of_the_users_own(web: Web, home: Home, story: Path, tmp_path: Path) -> None:

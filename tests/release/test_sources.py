@@ -90,7 +90,7 @@ def test_what_is_no_link(tmp_path: Path) -> None:
 def test_the_key_is_a_plain_name(title: str) -> None:
     source = parse(f"https://host/{title.replace('#', '').replace('?', '')}/x.tar")
     assert source is not None
-    assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{8}", source.key())
+    assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{32}", source.key())
 
 
 def test_keys_tell_apart_what_differs() -> None:

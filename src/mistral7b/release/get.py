@@ -68,7 +68,7 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     wish, source, store = wish or Wish(), recognise(source), Store(home)
     claim = replace(wish.claim, variant=wish.claim.variant or source.variant)
     key = source.key(claim.only)
-    if wish.to is None and (kept := store.model(key)) is not None:
+    if wish.to is None and (kept := store.model(key)) is not None and kept.identity == source.identity(claim.only):
         return _from_store(kept, claim)
     place, apart = _places(home, key, wish.to)
     for target in () if wish.to is None else (wish.to, apart) if is_launch(source) else (wish.to,):
@@ -82,12 +82,12 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
         ready = _without_pickle(fetch)
         checked = _checked(fetch, ready)
         checks = (origin, *checked.checks)
-        target = _settle(store, key, source, wish.to, ready, Checked(checked.files, checks))
+        target = _settle(store, fetch.source, claim.only, wish.to, ready, Checked(checked.files, checks))
         if ready != fetch.folder:
             _keep_apart(fetch, apart)
         torrent = _keep_torrent(fetch, target.with_name(f"{target.name}.torrent"))
     return Got(
-        folder=target, source=source.link, files=checked.files, checks=checks, fetched=True, signer=checked.signer,
+        folder=target, source=fetch.source.link, files=checked.files, checks=checks, fetched=True, signer=checked.signer,
         torrent=torrent, apart=apart if ready != fetch.folder else None,
     )  # fmt: skip
 
@@ -144,9 +144,10 @@ def _named(fetch: Fetch) -> Iterator[None]:
         raise ReleaseError(f"{fetch.source.title} is refused: {error}; what came is in {fetch.room}") from None
 
 
-def _settle(store: Store, key: str, source: Source, to: Path | None, ready: Path, checked: Checked) -> Path:
+def _settle(store: Store, source: Source, only: tuple[str, ...], to: Path | None, ready: Path, checked: Checked) -> Path:
     if to is None:
-        return store.keep(key, ready, source.link, checked.files, checked.checks).folder
+        key = source.key(only)
+        return store.keep(key, ready, source.link, checked.files, checked.checks, source.identity(only)).folder
     move(ready, to)
     return to
 

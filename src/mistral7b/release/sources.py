@@ -36,9 +36,12 @@ class Source:
     mirrors: tuple[str, ...] = ()
 
     def key(self, only: tuple[str, ...] = ()) -> str:
-        """The name of its folder: what it is called, and 8 digits that tell it from others of that name."""
-        identity = "\n".join([self.hashes[0] if self.hashes else self.link, *only])
-        return f"{self.title}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        """The name of its folder: what it is called, and 32 digits that tell it from others of that name."""
+        return f"{self.title}-{hashlib.sha256(self.identity(only).encode()).hexdigest()[:32]}"
+
+    def identity(self, only: tuple[str, ...] = ()) -> str:
+        """What makes it one and the same thing to fetch: the torrent's hash, or the address, and the patterns of its files."""
+        return "\n".join([self.hashes[0] if self.hashes else self.link, *only])
 
 
 def parse(link: str) -> Source | None:
@@ -59,7 +62,9 @@ def _magnet(link: str) -> Source:
     # Programs differ in which of several they take, so that one checked here need not be the one fetched.
     others = [key for key in asked if key != "xt" and key.partition(".")[0].strip().lower() == "xt"]
     if "#" in link or others or len({len(digits) for digits in hashes}) < len(hashes):
-        raise StoreError("the magnet link names its torrent in more than one way; get one with a single xt of a kind and without #")
+        raise StoreError(
+            "the magnet link names its torrent in more than one way; get one with a single xt of a kind and without #"
+        )
     if not topics:
         raise StoreError(
             "the magnet link names no torrent (xt=urn:btih:... or xt=urn:btmh:1220...); copy the whole of it, in quotes"
