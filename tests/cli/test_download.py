@@ -118,6 +118,10 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
     assert ran.status == 2
     assert "README.md is changed" in ran.out
     run("download", f"{web.url}story/", "--export", tmp_path / "carry").fails_with("already exists")
+    stored = Path(told["path"]) / "README.md"
+    stored.chmod(0o644)
+    stored.write_bytes(data)
+    run("download", f"{web.url}story/", "--export", tmp_path / "again").fails_with("was changed since it came")
 
 
 @pytest.mark.parametrize(

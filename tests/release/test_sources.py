@@ -116,6 +116,12 @@ def test_launches_by_name() -> None:
         find("org/name", "tar")
 
 
+def test_a_launch_keeps_the_hash_that_came_with_it() -> None:
+    source = find(f"{TARS['v0.1'][0]}#sha256={V2}")
+    assert source is not None
+    assert (source.variant, source.stated) == ("v0.1", Stated("sha256", V2))
+
+
 def test_a_launch_is_known_however_it_is_named() -> None:
     for link in (MAGNET, MAGNET.replace("mistral-7B-v0.1", "harmless"), TARS["v0.1"][0]):
         source = find(link)

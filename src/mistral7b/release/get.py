@@ -14,12 +14,13 @@ from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import ReleaseError, StoreError
 from mistral7b.release.blobs import Kept, Store
-from mistral7b.release.check import Checked, Claim, check_claim, check_folder
+from mistral7b.release.check import Checked, Claim, check_folder
 from mistral7b.release.contents import inspect_folder
 from mistral7b.release.home import Home
 from mistral7b.release.launch import is_launch, recognise, rewrite
 from mistral7b.release.quarantine import move, quarantine, refuse_taken
 from mistral7b.release.sources import Source
+from mistral7b.release.stored import check_stored, find_stored
 from mistral7b.release.ways import Fetch, Progress, Wish, bring
 
 
@@ -68,8 +69,8 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     wish, source, store = wish or Wish(), recognise(source), Store(home)
     claim = replace(wish.claim, variant=wish.claim.variant or source.variant)
     key = source.key(claim.only)
-    if wish.to is None and (kept := store.model(key)) is not None and kept.identity == source.identity(claim.only):
-        return _from_store(kept, claim)
+    if wish.to is None and (kept := find_stored(store, source, claim.only)) is not None:
+        return _from_store(kept, claim, wish, progress)
     place, apart = _places(home, key, wish.to)
     for target in () if wish.to is None else (wish.to, apart) if is_launch(source) else (wish.to,):
         refuse_taken(target)
@@ -92,12 +93,20 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     )  # fmt: skip
 
 
-def _from_store(kept: Kept, claim: Claim) -> Got:
-    """A model that was checked when it came, held against what is claimed of it now."""
-    checked = check_claim(kept.folder, dict(kept.files), claim)
+def _from_store(kept: Kept, claim: Claim, wish: Wish, progress: Progress) -> Got:
+    """A model that was checked when it came, held against what is claimed of it now; read again if anything is."""
+    done = 0
+
+    def read(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        progress(done, kept.size, "checking")
+
+    again = wish.again or wish.claim.signed_by is not None or wish.claim.variant is not None
+    checked = check_stored(kept, claim, again=again, read=read)
     torrent = kept.folder.with_name(f"{kept.key}.torrent")
     return Got(
-        folder=kept.folder, source=kept.source, files=kept.files, checks=kept.checks[:1] + checked.checks, fetched=False,
+        folder=kept.folder, source=kept.source, files=kept.files, checks=checked.checks, fetched=False,
         signer=checked.signer, torrent=torrent if torrent.is_file() else None,
     )  # fmt: skip
 

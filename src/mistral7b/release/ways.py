@@ -29,13 +29,14 @@ Progress = Callable[[int, int, str], None]  # (bytes done, bytes in all, what is
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """How to get it: what it must be, where it goes (`to`; None: the store), who has it (`peers` as HOST:PORT, `mirrors` as
-    addresses of the release's folder), and the settings of the swarm."""
+    addresses of the release's folder), the settings of the swarm, and whether what the store has already is read `again`."""
 
     claim: Claim = ANY
     to: Path | None = None
     peers: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     settings: Settings | None = None
+    again: bool = False
 
 
 @dataclass(slots=True)
