@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import libtorrent as lt
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from mistral7b.release.session import Settings
 from mistral7b.release.sign import SIGNATURE
 from mistral7b.release.ways import Wish
 from tests.checkpoint import folders, made
+from tests.release import torrents
 from tests.release.published import SIGNER, STRANGER, bytes_of, release, signed
 from tests.release.swarms import ALONE, seeding, torrent_of
 from tests.release.web import files_of, serving
@@ -85,6 +87,36 @@ def test_the_check_names_all_hashes_of_what_came(story: Path, home: Home) -> Non
     with seeding((story, torrent)) as peer:
         got = fetch(f"magnet:?xt=urn:btih:{torrent.v1}", home, peer)
     assert got.checks[0].detail.startswith(f"torrent {torrent.v1} and {torrent.v2}: ")
+
+
+def test_a_fetch_beside_a_store_that_is_not_empty_goes_on_where_it_was(story: Path, home: Home, tmp_path: Path) -> None:
+    other = torrents.torrent_of(release(tmp_path / "other", seed=1), piece=torrents.PIECE)
+    with seeding((story, torrent_of(story))) as peer:
+        fetch(torrent_of(story).magnet, home, peer)
+    weights = range(*_pieces(other, "model.safetensors"))
+    lacking = weights[len(weights) // 2 :]
+    assert len(lacking) > 3
+    source = find(other.magnet)
+    assert source is not None
+    with torrents.serving(other, torrents.alone("127.0.0.2"), have=lambda piece: piece not in lacking) as (session, _):
+        wish = Wish(peers=(f"127.0.0.2:{session.listen_port()}",), settings=torrents.alone("127.0.0.1", patience_s=2))
+        with pytest.raises(StoreError, match=rf"{len(lacking)} of \d+ pieces of other have no seed"):
+            get(source, home, wish)
+    with torrents.serving(other, torrents.alone("127.0.0.2")) as (session, handle):
+        got = fetch(other.magnet, home, f"127.0.0.2:{session.listen_port()}")
+        sent = handle.status().total_payload_upload
+    assert bytes_of(got.folder) == bytes_of(other.folder)
+    assert sent <= len(lacking) * torrents.PIECE, "what had come is not sent again"
+
+
+def _pieces(made: torrents.Made, name: str) -> tuple[int, int]:
+    """The first piece of the file, and the one after its last."""
+    info = lt.load_torrent_file(str(made.torrent)).ti
+    assert info is not None
+    files = info.layout()
+    at = next(at for at in range(files.num_files()) if files.file_name(at) == name)
+    start, size = files.file_offset(at), files.file_size(at)
+    return start // torrents.PIECE, -(-(start + size) // torrents.PIECE)
 
 
 def _pickle(folder: Path) -> None:

@@ -37,12 +37,13 @@ def fetch(
     settings: Settings | None = None,
     progress: Progress | None = None,
     events: Callable[[Event], None] | None = None,
+    more: bool = False,
 ) -> Path:
     """Fetches the torrent `link` into a quarantine folder beside `target`, and returns the folder there that holds its files.
 
     Its names are inspected before a byte is written. `only` are patterns of the files wanted (none: all); `peers` are
     HOST:PORT to begin with. What arrives outlives a kill: the next call for the same target goes on from it. `progress` is told
-    bytes, `events` everything else. Raises ReleaseError for a torrent that `inspect` refuses, StoreError for a link that is
+    bytes, `events` everything else. Where `more` files will be asked for, those not wanted yet stay. Raises ReleaseError for a torrent that `inspect` refuses, StoreError for a link that is
     none, no peers, pieces that nobody has, or no room; each in one line, and what arrived is kept. Whoever takes the folder to
     its place has yet to sync it.
     """
@@ -52,7 +53,9 @@ def fetch(
     settings, tell = settings or Settings(), events or _nothing
     asked = read_link(link)
     with hold(target, key_of(asked)) as held, open_session(settings) as session:
-        contents = _join(asked, held, session, settings=settings, peers=peers, only=only, progress=progress, tell=tell)
+        contents, chosen = _join(asked, held, session, settings=settings, peers=peers, only=only, progress=progress, tell=tell)
+        for name in () if more else contents.files.keys() - set(chosen):
+            (held.data / contents.name / name).unlink(missing_ok=True)
     return held.data / contents.name if contents.folder else held.data
 
 
@@ -66,7 +69,8 @@ def _join(
     only: Sequence[str],
     progress: Progress | None,
     tell: Callable[[Event], None],
-) -> Contents:
+) -> tuple[Contents, list[str]]:
+    """(What the torrent holds, the names of what is now here of it)."""
     from mistral7b.release.link import examine, hashes_of, prepare, priorities, wanted
     from mistral7b.release.swarm import Swarm
 
@@ -90,11 +94,11 @@ def _join(
         with suppress(StoreError):  # the fault that ends it is told, not what it leads to
             _keep(held, swarm.save())
         raise
-    _finish(swarm, held, contents, chosen)
+    _finish(swarm, held)
     if len(chosen) == len(contents.files):
         root = held.data / contents.name if contents.folder else held.data
         held.settle(metafile(info.info_section(), root, params.trackers, params.url_seeds))
-    return contents
+    return contents, chosen
 
 
 def _known(asked: lt.add_torrent_params, held: Holding) -> lt.add_torrent_params:
@@ -190,13 +194,11 @@ def _why_stalled(stalled: Stalled, contents: Contents, settings: Settings) -> st
     return f"{why}: what arrived is kept; run it again later, or name another peer"
 
 
-def _finish(swarm: Swarm, held: Holding, contents: Contents, chosen: Sequence[str]) -> None:
-    """All of it with the system, its files closed, and nothing else in its folder."""
+def _finish(swarm: Swarm, held: Holding) -> None:
+    """All of it with the system, its files closed."""
     saved = swarm.save()
     swarm.close()
     _keep(held, saved)
-    for name in contents.files.keys() - set(chosen):
-        (held.data / contents.name / name).unlink(missing_ok=True)
 
 
 def _keep(held: Holding, saved: bytes | None) -> None:

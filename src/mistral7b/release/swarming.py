@@ -46,16 +46,17 @@ def swarm(fetch: Fetch) -> Check:
             if not set(wanted) <= set(hashes):
                 raise ReleaseError(f"the link leads to the torrent {' and '.join(hashes)}, not to {' and '.join(wanted)}")
 
-    def part(only: tuple[str, ...]) -> Path:
+    def part(only: tuple[str, ...], *, more: bool = False) -> Path:
         wish = fetch.wish
         return run(
-            link, fetch.room / "swarm", only=only, peers=wish.peers, settings=wish.settings, progress=fetch.at, events=hear
-        )
+            link, fetch.room / "swarm", only=only, peers=wish.peers, settings=wish.settings, progress=fetch.at, events=hear,
+            more=more,
+        )  # fmt: skip
 
     at_hand: dict[str, FileHash] = {}
     only = () if not fetch.claim.only else (*fetch.claim.only, MANIFEST, SIGNATURE)
     if fetch.store.has_blobs() and not is_launch(fetch.source):
-        first = part(_FIRST)
+        first = part(_FIRST, more=True)
         listed = _listed(first)
         at_hand = {name: file for name, file in listed.items() if fetch.claim.wants(name) and fetch.store.holds(file)}
         missing = [name for name in listed if fetch.claim.wants(name) and name not in at_hand]
