@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import libtorrent as lt
 import pytest
@@ -160,6 +161,16 @@ def test_a_mirror_stands_in_for_the_swarm(story: Path, home: Home, tmp_path: Pat
         plain = get(source, Home(tmp_path / "b"), wish)
         assert bytes_of(plain.folder) == bytes_of(story)
         assert plain.checks[0].detail.startswith(f"{web.url}story/, since ")
+        assert plain.checks[0].detail.endswith(": signed as asked, but not the bytes of the link")
+        assert (plain.checks[0].status, plain.source, plain.torrent) == ("skip", f"{web.url}story/", None)
+        assert not fetch(f"{web.url}story/", Home(tmp_path / "b")).fetched
+        with pytest.raises(StoreError, match="no peer was found"):
+            get(source, Home(tmp_path / "b"), Wish(settings=quick, claim=Claim(signed_by=SIGNER)))
+        strangers = find(f"{torrent.magnet}&ws={quote(web.url, safe='')}")
+        assert strangers is not None
+        assert strangers.mirrors == (f"{web.url}story/",)
+        with pytest.raises(StoreError, match="no peer was found"):
+            get(strangers, Home(tmp_path / "c"), Wish(settings=replace(quick, web_seeds=True), claim=Claim(signed_by=SIGNER)))
 
 
 def test_a_torrent_behind_a_web_server(story: Path, home: Home) -> None:

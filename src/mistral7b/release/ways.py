@@ -148,11 +148,14 @@ def _from_swarm(fetch: Fetch) -> Check:
     try:
         return swarm(fetch)
     except StoreError as fault:
-        # Without the swarm only a signature ties what a server hands out to what was asked for.
-        for url in fetch.mirrors if fetch.claim.signed_by is not None else ():
+        # Without the swarm only a signature ties what a server hands out to what was asked for, and it fits older releases too:
+        # what comes goes by the address of the server that the user named, not by the link.
+        for url in fetch.wish.mirrors if fetch.claim.signed_by is not None else ():
+            mirror = Source("folder", f"{url.rstrip('/')}/", fetch.source.title)
             try:
-                fetch.hashed = fetch_folder(url, fetch.folder, fetch.claim, take=fetch.take, progress=fetch.at)
+                fetch.hashed = fetch_folder(mirror.link, fetch.folder, fetch.claim, take=fetch.take, progress=fetch.at)
             except StoreError:
                 continue
-            return Check("source", "pass", f"{url}, since {fault}")
+            fetch.source, fetch.torrent = mirror, None
+            return Check("source", "skip", f"{mirror.link}, since {fault}: signed as asked, but not the bytes of the link")
         raise
