@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,27 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
 def test_what_makes_no_sense(run: Run, home: Path, args: tuple[str, ...], said: str) -> None:
     run("download", *args).fails_with(said)
     assert not home.exists()
+
+
+@pytest.mark.parametrize("verb", [("download",), ("generate", "Once", "-m")])
+def test_a_torrent_without_libtorrent_is_one_line(
+    run: Run, home: Path, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    (tmp_path / "story.torrent").write_bytes(torrent_of(story).data)
+    monkeypatch.setitem(sys.modules, "libtorrent", None)
+    for module in ("link", "swarm"):
+        monkeypatch.delitem(sys.modules, f"mistral7b.release.{module}", raising=False)
+    for link in (tmp_path / "story.torrent", f"magnet:?xt=urn:btih:{'a' * 40}"):
+        run(*verb, link).fails_with("a torrent needs the package libtorrent; pip install 'mistral7b[release]'")
+
+
+def test_a_signature_that_nothing_could_check_is_said_before_anything_is_fetched(
+    run: Run, home: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    said = "--signed-by needs the package cryptography; pip install 'mistral7b[release]'"
+    run("download", f"{web.url}story/", "--signed-by", SIGNER).fails_with(said)
+    assert web.asked == []
 
 
 def test_a_swarm(run: Run, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

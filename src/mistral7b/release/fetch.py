@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral7b.errors import StoreError
-from mistral7b.release.events import Event, Metadata, Stalled
+from mistral7b.release.events import Event, Metadata, Stalled, hashes_of
+from mistral7b.release.extra import needed_for
 from mistral7b.release.holding import Holding, hold
 from mistral7b.release.inspect import Contents
 from mistral7b.release.landed import landed
 from mistral7b.release.metafile import metafile
-from mistral7b.release.session import Settings, open_session, require
+from mistral7b.release.session import Settings, open_session
 
 if TYPE_CHECKING:
     import libtorrent as lt
@@ -41,14 +42,14 @@ def fetch(
 ) -> Path:
     """Fetches the torrent `link` into a quarantine folder beside `target`, and returns the folder there that holds its files.
 
-    Its names are inspected before a byte is written. `only` are patterns of the files wanted (none: all); `peers` are
-    HOST:PORT to begin with. What arrives outlives a kill: the next call for the same target goes on from it. `progress` is told
-    bytes, `events` everything else. Where `more` files will be asked for, those not wanted yet stay. Raises ReleaseError for a torrent that `inspect` refuses, StoreError for a link that is
-    none, no peers, pieces that nobody has, or no room; each in one line, and what arrived is kept. Whoever takes the folder to
-    its place has yet to sync it.
+    Its names are inspected before a byte is written. `only` are patterns of the files wanted (none: all); `peers` are HOST:PORT
+    to begin with. What arrives outlives a kill: the next call for the same target goes on from it. `progress` is told bytes,
+    `events` everything else. Where `more` files will be asked for, those not wanted yet stay. Raises ReleaseError for a torrent
+    that `inspect` refuses, StoreError for a link that is none, no peers, pieces that nobody has, or no room; each in one line,
+    and what arrived is kept. Whoever takes the folder to its place has yet to sync it.
     """
-    require()
-    from mistral7b.release.link import key_of, read_link
+    with needed_for("a torrent"):
+        from mistral7b.release.link import key_of, read_link
 
     settings, tell = settings or Settings(), events or _nothing
     asked = read_link(link)
@@ -71,7 +72,7 @@ def _join(
     tell: Callable[[Event], None],
 ) -> tuple[Contents, list[str]]:
     """(What the torrent holds, the names of what is now here of it)."""
-    from mistral7b.release.link import examine, hashes_of, prepare, priorities, wanted
+    from mistral7b.release.link import examine, prepare, priorities, wanted
     from mistral7b.release.swarm import Swarm
 
     params = _known(asked, held)

@@ -51,11 +51,6 @@ def key_of(params: lt.add_torrent_params) -> str:
     return str(hashes.v1 if hashes.has_v1() else hashes.v2)
 
 
-def hashes_of(found: lt.info_hash_t) -> tuple[str, ...]:
-    """In hex, v1 first."""
-    return tuple(str(one) for one, there in ((found.v1, found.has_v1()), (found.v2, found.has_v2())) if there)
-
-
 def examine(info: lt.torrent_info) -> Contents:
     """`inspect` over the bytes that the info hash is of, and over what libtorrent itself would write. Raises ReleaseError."""
     raw = info.info_section()

@@ -23,8 +23,8 @@ def find_stored(store: Store, source: Source, only: tuple[str, ...]) -> Kept | N
 
 
 def check_stored(kept: Kept, claim: Claim, *, again: bool, read: Callable[[int], None]) -> Checked:
-    """The checks of a model of the store against `claim`; with `again` its bytes are read, and `read` is told how many, else those
-    that passed say that it was on arrival. Raises ReleaseError for what differs, and for a file that was changed since."""
+    """The checks of a model of the store against `claim`; with `again` its bytes are read, and `read` is told how many, else
+    those that passed say that it was on arrival. Raises ReleaseError for what differs, or was changed since."""
     if again:
         found = hash_files([kept.folder / name for name in kept.files], read)
         if changed := [name for name, file in kept.files.items() if found[name] != file]:

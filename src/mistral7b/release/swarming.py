@@ -15,7 +15,8 @@ from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import CheckpointError, ReleaseError, StoreError
 from mistral7b.release.contents import SIGNATURE
-from mistral7b.release.events import Event, Metadata
+from mistral7b.release.events import Event, Metadata, hashes_of
+from mistral7b.release.extra import needed_for
 from mistral7b.release.http import get_small
 from mistral7b.release.launch import is_launch
 from mistral7b.release.sources import clean
@@ -112,8 +113,6 @@ def identified(source: Source) -> Source:
 
 def info_hashes(torrent: Path) -> tuple[str, ...]:
     """The hex info hashes in a .torrent, v1 first. Raises StoreError or ReleaseError for a file that is none, or is refused."""
-    from mistral7b.release.link import hashes_of
-
     return hashes_of(_parsed(torrent).info_hashes)
 
 
@@ -142,6 +141,6 @@ def _web_seeds(fetch: Fetch, name: str) -> list[str]:
 
 
 def _parsed(torrent: Path) -> Any:
-    from mistral7b.release.link import read_torrent
-
+    with needed_for("a torrent"):
+        from mistral7b.release.link import read_torrent
     return read_torrent(torrent)
