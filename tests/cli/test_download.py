@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,15 @@ def test_generate_just_takes_a_link(run: Run, home: Path, web: Web, story: Path)
     assert run(*wanted, f"{web.url}story/").status == 0, "from the store"
     run(*wanted, f"{web.url}nothing/").fails_with("has no manifest.json")
     run(*wanted, "magnet:?dn=x").fails_with("names no torrent")
+    run(*wanted, "https:/h/x").fails_with("names no server")
+    run(*wanted, "http:foo").fails_with("names no server")
+
+
+def test_a_model_folder_may_be_called_torrent(run: Run, home: Path, story: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "story.torrent"
+    shutil.copytree(story, folder)
+    wanted = ("generate", "Once upon a time", "-n", 8, "--greedy", "-q", "-m")
+    assert run(*wanted, folder).out == run(*wanted, story).out != ""
 
 
 def test_the_store_is_listed_and_pruned(run: Run, home: Path, web: Web) -> None:
@@ -137,6 +147,7 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
         (("https://h/x/", "--variant", "v9"), "there is no published model 'v9'"),
         (("https://h/x/", "--signed-by", "nobody"), "is neither a public key"),
         (("https://h/x.pth",), "is a pickle"),
+        (("https://[x/",), "is malformed"),
         (("https://h/x/", "--patience", "0"), "some patience"),
     ],
 )

@@ -46,10 +46,13 @@ class Source:
 
 def parse(link: str) -> Source | None:
     """The source that `link` names, None for what is no link. Raises StoreError for a malformed one."""
-    if link.lower().startswith("magnet:"):
-        return _magnet(link)
-    if link.lower().startswith(("http://", "https://")):
-        return _address(link)
+    try:
+        if link.lower().startswith("magnet:"):
+            return _magnet(link)
+        if link.lower().startswith(("http:", "https:")):
+            return _address(link)
+    except ValueError as error:
+        raise StoreError(f"{link} is malformed ({error}); copy the whole of it, in quotes") from None
     if link.endswith(".torrent") and Path(link).is_file():
         return Source("torrent", link, clean(Path(link).stem))
     return None
@@ -84,7 +87,7 @@ def _hex(topic: str) -> str:
 def _address(link: str) -> Source:
     address, fragment = urldefrag(link)
     parts = urlsplit(address)
-    if not parts.hostname:
+    if not parts.hostname or parts.port == 0:
         raise StoreError(f"{link} names no server; write it as https://server/folder/")
     last = unquote(parts.path.rstrip("/").rsplit("/", 1)[-1])
     if fragment and not _DIGEST.fullmatch(fragment):
