@@ -173,6 +173,24 @@ def test_a_mirror_stands_in_for_the_swarm(story: Path, home: Home, tmp_path: Pat
             get(strangers, Home(tmp_path / "c"), Wish(settings=replace(quick, web_seeds=True), claim=Claim(signed_by=SIGNER)))
 
 
+def test_a_mirror_is_no_more_than_a_help(story: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails is asked once, one that is silent not for long, and one in the link not at all where web seeds are off."""
+    torrent = torrent_of(story)
+    with serving({}) as web, seeding((story, torrent)) as peer:
+        link = f"{torrent.magnet}&ws={quote(web.url, safe='')}"
+        source = find(link)
+        assert source is not None
+        get(source, Home(tmp_path / "lab"), Wish(peers=(peer,), settings=replace(ALONE, web_seeds=False)))
+        assert web.asked == []
+        web.status["story.torrent"] = [503] * 9
+        fetch(link, home, peer)
+        assert web.fetched().count("story.torrent") == 1
+        web.status, web.files, web.hold_after = {}, {"story.torrent": torrent.data}, 0
+        monkeypatch.setattr("mistral7b.release.swarming._MIRROR_TIMEOUT_S", 0.2)
+        assert bytes_of(fetch(link, Home(tmp_path / "silent"), peer).folder) == bytes_of(story)
+        assert web.held.is_set()
+
+
 def test_a_torrent_behind_a_web_server(story: Path, home: Home) -> None:
     torrent = torrent_of(story)
     with serving({"story.torrent": torrent.data}) as web, seeding((story, torrent)) as peer:

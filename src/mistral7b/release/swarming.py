@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mistral7b.release.ways import Fetch
 
 _TORRENT = "release.torrent"
+_MIRROR_TIMEOUT_S = 5.0  # which keeps the swarm waiting
 _FIRST = (MANIFEST, SIGNATURE, PARAMS, HF)  # small, and every model has one of them
 
 
@@ -90,7 +91,7 @@ def _link(fetch: Fetch) -> tuple[str, tuple[str, ...]]:
         # Where a mirror has the .torrent, no peer is needed to learn what the hash stands for.
         for mirror in fetch.mirrors:
             with suppress(StoreError, ReleaseError):  # a mirror is no more than a help
-                there = get_small(f"{mirror.removesuffix('/')}.torrent", torrent)
+                there = get_small(f"{mirror.removesuffix('/')}.torrent", torrent, tries=1, timeout=_MIRROR_TIMEOUT_S)
                 if there and set(source.hashes) <= set(info_hashes(torrent)):
                     fetch.torrent = torrent
                     return str(with_web_seeds(torrent, seeds)), source.hashes

@@ -56,7 +56,9 @@ class Fetch:
 
     @property
     def mirrors(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(f"{mirror.rstrip('/')}/" for mirror in (*self.wish.mirrors, *self.source.mirrors)))
+        """Those that the user named, then those that the link does, unless web seeds are switched off."""
+        seeds = () if self.wish.settings is not None and not self.wish.settings.web_seeds else self.source.mirrors
+        return tuple(dict.fromkeys(f"{mirror.rstrip('/')}/" for mirror in (*self.wish.mirrors, *seeds)))
 
     def take(self, sha256: str, path: Path) -> bool:
         return self.store.take(sha256, path, linked=self.wish.to is None)
