@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,15 @@ def test_generate_just_takes_a_link(run: Run, home: Path, web: Web, story: Path)
     assert run(*wanted, f"{web.url}story/").status == 0, "from the store"
     run(*wanted, f"{web.url}nothing/").fails_with("has no manifest.json")
     run(*wanted, "magnet:?dn=x").fails_with("names no torrent")
+    run(*wanted, "https:/h/x").fails_with("names no server")
+    run(*wanted, "http:foo").fails_with("names no server")
+
+
+def test_a_model_folder_may_be_called_torrent(run: Run, home: Path, story: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "story.torrent"
+    shutil.copytree(story, folder)
+    wanted = ("generate", "Once upon a time", "-n", 8, "--greedy", "-q", "-m")
+    assert run(*wanted, folder).out == run(*wanted, story).out != ""
 
 
 def test_an_export_that_cannot_be_is_refused_before_the_download(run: Run, home: Path, web: Web, tmp_path: Path) -> None:
@@ -129,6 +140,10 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
     assert ran.status == 2
     assert "README.md is changed" in ran.out
     run("download", f"{web.url}story/", "--export", tmp_path / "carry").fails_with("already exists")
+    stored = Path(told["path"]) / "README.md"
+    stored.chmod(0o644)
+    stored.write_bytes(data)
+    run("download", f"{web.url}story/", "--export", tmp_path / "again").fails_with("was changed since it came")
 
 
 @pytest.mark.parametrize(
@@ -149,12 +164,34 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
         (("https://h/x/", "--variant", "v9"), "there is no published model 'v9'"),
         (("https://h/x/", "--signed-by", "nobody"), "is neither a public key"),
         (("https://h/x.pth",), "is a pickle"),
+        (("https://[x/",), "is malformed"),
         (("https://h/x/", "--patience", "0"), "some patience"),
     ],
 )
 def test_what_makes_no_sense(run: Run, home: Path, args: tuple[str, ...], said: str) -> None:
     run("download", *args).fails_with(said)
     assert not home.exists()
+
+
+@pytest.mark.parametrize("verb", [("download",), ("generate", "Once", "-m")])
+def test_a_torrent_without_libtorrent_is_one_line(
+    run: Run, home: Path, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    (tmp_path / "story.torrent").write_bytes(torrent_of(story).data)
+    monkeypatch.setitem(sys.modules, "libtorrent", None)
+    for module in ("link", "swarm"):
+        monkeypatch.delitem(sys.modules, f"mistral7b.release.{module}", raising=False)
+    for link in (tmp_path / "story.torrent", f"magnet:?xt=urn:btih:{'a' * 40}"):
+        run(*verb, link).fails_with("a torrent needs the package libtorrent; pip install 'mistral7b[release]'")
+
+
+def test_a_signature_that_nothing_could_check_is_said_before_anything_is_fetched(
+    run: Run, home: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    said = "--signed-by needs the package cryptography; pip install 'mistral7b[release]'"
+    run("download", f"{web.url}story/", "--signed-by", SIGNER).fails_with(said)
+    assert web.asked == []
 
 
 def test_a_swarm(run: Run, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +71,17 @@ def test_a_folder_behind_a_web_server(web: Web, home: Home, story: Path) -> None
     assert len(web.asked) == asked, "all of it was in the store"
     with pytest.raises(ReleaseError, match="is signed by"):
         fetch(f"{web.url}story", home, claim=Claim(signed_by=STRANGER))
+
+
+def test_a_model_of_another_source_under_the_same_key_is_not_taken(web: Web, home: Home, story: Path) -> None:
+    got = fetch(f"{web.url}story/", home)
+    record = got.folder.with_name(f"{got.folder.name}.json")
+    told = json.loads(record.read_text())
+    assert told["identity"] == f"{web.url}story/"
+    record.write_text(json.dumps(told | {"identity": "https://elsewhere/"}))
+    again = fetch(f"{web.url}story/", home)
+    assert again.fetched
+    assert not fetch(f"{web.url}story/", home).fetched
 
 
 def test_a_folder_of_the_users_own(web: Web, home: Home, story: Path, tmp_path: Path) -> None:
@@ -176,6 +188,43 @@ def test_a_single_file(web: Web, home: Home, story: Path) -> None:
     web.files["bad.gguf"] = b"\x80\x04" + bytes(100)
     with pytest.raises(ReleaseError, match=r"bad is refused: bad\.gguf is no GGUF file; what came is in .*quarantine"):
         fetch(f"{web.url}bad.gguf", home)
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_a_stated_hash_is_held_against_the_store_too(web: Web, home: Home, tmp_path: Path, story: Path, algorithm: str) -> None:
+    web.files["tiny.gguf"] = b"GGUF" + bytes(1000)
+    with tarfile.open(tmp_path / "story.tar", "w") as archive:
+        archive.add(story, "story")
+    web.files |= {"story.tar": (tmp_path / "story.tar").read_bytes()}
+    for name in ("tiny.gguf", "story.tar"):
+        data = web.files[name]
+        right = f"{web.url}{name}#{algorithm}={hashlib.new(algorithm, data).hexdigest()}"
+        assert fetch(right, home).fetched
+        assert not fetch(right, home).fetched
+        assert not fetch(f"{web.url}{name}", home).fetched
+        with pytest.raises(StoreError, match="is not the file it should be"):
+            fetch(f"{web.url}{name}#{algorithm}={hashlib.new(algorithm, b'other').hexdigest()}", home)
+        assert not fetch(right, home).fetched, "what is there stays"
+
+
+@pytest.mark.parametrize("asked", [{"claim": Claim(signed_by=SIGNER)}, {"claim": Claim(variant="v0.3")}, {"again": True}])
+def test_bytes_that_changed_in_the_store_are_seen_where_something_is_claimed_of_them(
+    web: Web, home: Home, asked: dict[str, Any]
+) -> None:
+    got = fetch(f"{web.url}story/", home)
+    unread = fetch(f"{web.url}story/", home).checks
+    assert [check.detail.endswith(", as checked on arrival") for check in unread] == [True, True, False, False]
+    assert not any("on arrival" in check.detail for check in fetch(f"{web.url}story/", home, again=True).checks)
+    path = got.folder / "README.md"
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(b"@")
+    with pytest.raises(
+        ReleaseError, match=r"README\.md in .* was changed since it came; run `mistral7b download story-\w+ --prune"
+    ):
+        fetch(f"{web.url}story/", home, **asked)
+    Store(home).drop(got.folder.name)
+    assert fetch(f"{web.url}story/", home).fetched, "the damaged blob is not taken"
 
 
 def pth_tar(tmp_path: Path) -> tuple[bytes, made.Weights]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -156,3 +156,17 @@ def test_a_full_disk_is_told_before(web: Web, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(StoreError, match=r"needs 0\.0 GB more and the disk has 0\.0 GB free"):
         get(f"{web.url}model", tmp_path / "here", STATED)
+
+
+@pytest.mark.parametrize("fetching", [get, get_small])
+def test_malformed_answers_and_addresses_are_one_line(web: Web, tmp_path: Path, fetching: Callable[..., object]) -> None:
+    web.moved = {"away": "https://[bad"}
+    said = r"cannot be fetched: the address, or the answer, is malformed \(.*\); name another$"
+    for url in (f"{web.url}away", "https://[bad", "http://127.0.0.1:99999/model"):
+        with pytest.raises(StoreError, match=said):
+            fetching(url, tmp_path / "here", pause=Pauses())
+    for length in ("abc", "-5", "9" * 500, "9" * 5000):
+        web.lengths = {"model": length}
+        with pytest.raises(StoreError, match=said):
+            fetching(f"{web.url}model", tmp_path / "here", pause=Pauses())
+    assert not (tmp_path / "here").exists()

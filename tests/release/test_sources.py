@@ -64,7 +64,17 @@ def test_hashes_in_the_link() -> None:
     [
         ("magnet:?dn=tiny", "names no torrent"),
         ("magnet:?xt=urn:btih:123", "names no torrent"),
+        (f"magnet:?xt=urn:btih:{V1}&xt=urn:btih:{'c' * 40}", "in more than one way"),
+        (f"magnet:?xt=urn:btmh:1220{V2}&xt=urn:btmh:1220{'c' * 64}", "in more than one way"),
+        (f"magnet:?xt=urn:btih:{V1}&xt.1=urn:btih:{'c' * 40}", "in more than one way"),
+        (f"magnet:?xt=urn:btih:{V1}&XT=urn:btih:{'c' * 40}", "in more than one way"),
+        (f"magnet:?xt=urn:btih:{V1}#&xt=urn:btih:{'c' * 40}", "in more than one way"),
         ("https:///tiny.tar", "names no server"),
+        ("https:/h/x", "names no server"),
+        ("http:foo", "names no server"),
+        ("https://[x/", "is malformed"),
+        ("https://host:99999/", "is malformed"),
+        ("magnet://[x", "is malformed"),
         ("https://host/consolidated.00.pth", "is a pickle"),
         ("https://host/pytorch_model.bin", "is a pickle"),
         ("https://host/tiny.zip", "is no release"),
@@ -85,7 +95,7 @@ def test_what_is_no_link(tmp_path: Path) -> None:
 def test_the_key_is_a_plain_name(title: str) -> None:
     source = parse(f"https://host/{title.replace('#', '').replace('?', '')}/x.tar")
     assert source is not None
-    assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{8}", source.key())
+    assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{32}", source.key())
 
 
 def test_keys_tell_apart_what_differs() -> None:
@@ -109,6 +119,12 @@ def test_launches_by_name() -> None:
         find("v0.3", "torrent")
     with pytest.raises(StoreError, match="--source tar is for published models"):
         find("org/name", "tar")
+
+
+def test_a_launch_keeps_the_hash_that_came_with_it() -> None:
+    source = find(f"{TARS['v0.1'][0]}#sha256={V2}")
+    assert source is not None
+    assert (source.variant, source.stated) == ("v0.1", Stated("sha256", V2))
 
 
 def test_a_launch_is_known_however_it_is_named() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
+import libtorrent as lt
 import pytest
 import torch
 
@@ -20,6 +23,7 @@ from mistral7b.release.session import Settings
 from mistral7b.release.sign import SIGNATURE
 from mistral7b.release.ways import Wish
 from tests.checkpoint import folders, made
+from tests.release import torrents
 from tests.release.published import SIGNER, STRANGER, bytes_of, release, signed
 from tests.release.swarms import ALONE, seeding, torrent_of
 from tests.release.web import files_of, serving
@@ -70,6 +74,53 @@ def test_what_the_store_has_is_not_asked_for(story: Path, home: Home, tmp_path: 
     assert folders.names(part.folder) == [MANIFEST, SIGNATURE, "model.safetensors"]
 
 
+def test_another_torrent_than_the_links_is_refused(story: Path, home: Home, tmp_path: Path) -> None:
+    """Were the link read in two ways, the hashes of what comes would still tell."""
+    other = release(tmp_path / "other", seed=1)
+    source = find(torrent_of(story).magnet)
+    assert source is not None
+    with seeding((other, torrent_of(other))) as peer, pytest.raises(ReleaseError, match="the link leads to the torrent"):
+        get(replace(source, link=torrent_of(other).magnet), home, Wish(peers=(peer,), settings=ALONE))
+    assert not list(home.root.rglob("model.safetensors"))
+
+
+def test_the_check_names_all_hashes_of_what_came(story: Path, home: Home) -> None:
+    torrent = torrent_of(story)
+    with seeding((story, torrent)) as peer:
+        got = fetch(f"magnet:?xt=urn:btih:{torrent.v1}", home, peer)
+    assert got.checks[0].detail.startswith(f"torrent {torrent.v1} and {torrent.v2}: ")
+
+
+def test_a_fetch_beside_a_store_that_is_not_empty_goes_on_where_it_was(story: Path, home: Home, tmp_path: Path) -> None:
+    other = torrents.torrent_of(release(tmp_path / "other", seed=1), piece=torrents.PIECE)
+    with seeding((story, torrent_of(story))) as peer:
+        fetch(torrent_of(story).magnet, home, peer)
+    weights = range(*_pieces(other, "model.safetensors"))
+    lacking = weights[len(weights) // 2 :]
+    assert len(lacking) > 3
+    source = find(other.magnet)
+    assert source is not None
+    with torrents.serving(other, torrents.alone("127.0.0.2"), have=lambda piece: piece not in lacking) as (session, _):
+        wish = Wish(peers=(f"127.0.0.2:{session.listen_port()}",), settings=torrents.alone("127.0.0.1", patience_s=2))
+        with pytest.raises(StoreError, match=rf"{len(lacking)} of \d+ pieces of other have no seed"):
+            get(source, home, wish)
+    with torrents.serving(other, torrents.alone("127.0.0.2")) as (session, handle):
+        got = fetch(other.magnet, home, f"127.0.0.2:{session.listen_port()}")
+        sent = handle.status().total_payload_upload
+    assert bytes_of(got.folder) == bytes_of(other.folder)
+    assert sent <= len(lacking) * torrents.PIECE, "what had come is not sent again"
+
+
+def _pieces(made: torrents.Made, name: str) -> tuple[int, int]:
+    """The first piece of the file, and the one after its last."""
+    info = lt.load_torrent_file(str(made.torrent)).ti
+    assert info is not None
+    files = info.layout()
+    at = next(at for at in range(files.num_files()) if files.file_name(at) == name)
+    start, size = files.file_offset(at), files.file_size(at)
+    return start // torrents.PIECE, -(-(start + size) // torrents.PIECE)
+
+
 def _pickle(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"\x80\x04" + bytes(100_000))
     signed(folder)
@@ -111,6 +162,34 @@ def test_a_mirror_stands_in_for_the_swarm(story: Path, home: Home, tmp_path: Pat
         plain = get(source, Home(tmp_path / "b"), wish)
         assert bytes_of(plain.folder) == bytes_of(story)
         assert plain.checks[0].detail.startswith(f"{web.url}story/, since ")
+        assert plain.checks[0].detail.endswith(": signed as asked, but not the bytes of the link")
+        assert (plain.checks[0].status, plain.source, plain.torrent) == ("skip", f"{web.url}story/", None)
+        assert not fetch(f"{web.url}story/", Home(tmp_path / "b")).fetched
+        with pytest.raises(StoreError, match="no peer was found"):
+            get(source, Home(tmp_path / "b"), Wish(settings=quick, claim=Claim(signed_by=SIGNER)))
+        strangers = find(f"{torrent.magnet}&ws={quote(web.url, safe='')}")
+        assert strangers is not None
+        assert strangers.mirrors == (f"{web.url}story/",)
+        with pytest.raises(StoreError, match="no peer was found"):
+            get(strangers, Home(tmp_path / "c"), Wish(settings=replace(quick, web_seeds=True), claim=Claim(signed_by=SIGNER)))
+
+
+def test_a_mirror_is_no_more_than_a_help(story: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails is asked once, one that is silent not for long, and one in the link not at all where web seeds are off."""
+    torrent = torrent_of(story)
+    with serving({}) as web, seeding((story, torrent)) as peer:
+        link = f"{torrent.magnet}&ws={quote(web.url, safe='')}"
+        source = find(link)
+        assert source is not None
+        get(source, Home(tmp_path / "lab"), Wish(peers=(peer,), settings=replace(ALONE, web_seeds=False)))
+        assert web.asked == []
+        web.status["story.torrent"] = [503] * 9
+        fetch(link, home, peer)
+        assert web.fetched().count("story.torrent") == 1
+        web.status, web.files, web.hold_after = {}, {"story.torrent": torrent.data}, 0
+        monkeypatch.setattr("mistral7b.release.swarming._MIRROR_TIMEOUT_S", 0.2)
+        assert bytes_of(fetch(link, Home(tmp_path / "silent"), peer).folder) == bytes_of(story)
+        assert web.held.is_set()
 
 
 def test_a_torrent_behind_a_web_server(story: Path, home: Home) -> None:

@@ -24,6 +24,7 @@ class Web:
     status: dict[str, list[int]] = field(default_factory=dict)  # answered first, one after the other
     cut_at: dict[str, list[int]] = field(default_factory=dict)  # the line drops after so many bytes, once each
     moved: dict[str, str] = field(default_factory=dict)  # redirects
+    lengths: dict[str, str] = field(default_factory=dict)  # Content-Length other than the right one
     tags: dict[str, str] = field(default_factory=dict)  # ETags other than the usual one
     hold_after: int | None = None  # bytes of a file after which the server waits for `go`
     held: threading.Event = field(default_factory=threading.Event)
@@ -111,5 +112,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key.replace("_", "-"), value)
-        self.send_header("Content-Length", str(length))
+        self.send_header("Content-Length", self.web.lengths.get(self.path.removeprefix("/"), str(length)))
         self.end_headers()

@@ -124,7 +124,8 @@ def download(
         if revision is not None:
             raise RequestError("--revision is for hub ids; a link names one state of its files already")
         asked = swarm.settings(listen=listen, lab=lab, dht=dht, trackers=trackers, pex=pex, lsd=lsd, down=down, up=up)
-        got = _get(found, to, only, signed_by, variant, peers, mirror, replace(asked, patience_s=patience))
+        asked = replace(asked, patience_s=patience)
+        got = _get(found, to, only, signed_by, variant, peers, mirror, asked, again=export is not None)
         _show(got, None if export is None else _export(got, export, found), as_json=as_json)
 
 
@@ -135,7 +136,7 @@ def _refuse_for_hub(**given: object) -> None:
 
 def _get(
     source: Source, to: Path | None, only: list[str] | None, signed_by: str | None, variant: str | None,
-    peers: list[str] | None, mirrors: list[str] | None, settings: Settings,
+    peers: list[str] | None, mirrors: list[str] | None, settings: Settings, *, again: bool,
 ) -> Got:  # fmt: skip
     from mistral7b.release.check import claim_of
     from mistral7b.release.get import get
@@ -143,7 +144,7 @@ def _get(
     from mistral7b.release.ways import Wish
 
     claim = claim_of(signed_by=signed_by, variant=variant, only=only or ())
-    wish = Wish(claim=claim, to=to, peers=tuple(peers or ()), mirrors=tuple(mirrors or ()), settings=settings)
+    wish = Wish(claim=claim, to=to, peers=tuple(peers or ()), mirrors=tuple(mirrors or ()), settings=settings, again=again)
     with progress(f"fetching {source.title}") as shown:
         return get(source, find_home(), wish, shown)
 

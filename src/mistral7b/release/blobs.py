@@ -25,13 +25,15 @@ _READ_ONLY = 0o444  # a link is the blob itself: nobody should write through it
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A model in the store: `source` is the link it came by, `checks` what was found out then."""
+    """A model in the store: `source` is the link it came by, `checks` what was found out then, `identity` what the source says
+    that it is."""
 
     key: str
     folder: Path
     source: str
     files: Mapping[str, FileHash]
     checks: tuple[Check, ...] = ()
+    identity: str = ""
 
     @property
     def size(self) -> int:
@@ -43,6 +45,7 @@ class Kept:
             "name": self.key,
             "path": str(self.folder),
             "source": self.source,
+            "identity": self.identity,
             "bytes": self.size,
             "files": {name: file.to_json() for name, file in self.files.items()},
             "checks": [{"name": check.name, "status": check.status, "detail": check.detail} for check in self.checks],
@@ -87,9 +90,11 @@ class Store:
             shutil.copyfile(blob, path)
         return True
 
-    def keep(self, key: str, folder: Path, source: str, files: Mapping[str, FileHash], checks: tuple[Check, ...]) -> Kept:
+    def keep(
+        self, key: str, folder: Path, source: str, files: Mapping[str, FileHash], checks: tuple[Check, ...], identity: str = ""
+    ) -> Kept:
         """Moves the checked `files` of `folder`, which is on the store's disk, into the store as the model `key`."""
-        kept = Kept(key, self.home.models / key, source, files, checks)
+        kept = Kept(key, self.home.models / key, source, files, checks, identity)
         with self._locked():
             for place in (self.home.blobs, self.home.models):
                 place.mkdir(parents=True, exist_ok=True)
@@ -151,7 +156,7 @@ class Store:
             value = json.loads(record.read_bytes())
             files = {name: FileHash(file["sha256"], file["size"]) for name, file in value["files"].items()}
             checks = tuple(Check(check["name"], check["status"], check["detail"]) for check in value["checks"])
-            return Kept(record.stem, self.home.models / record.stem, value["source"], files, checks)
+            return Kept(record.stem, self.home.models / record.stem, value["source"], files, checks, value["identity"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # not there, or not ours: as good as no model
 

@@ -14,6 +14,7 @@ from mistral7b.checkpoint.manifest import MANIFEST, FileHash, compare, hash_file
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import CheckpointError, Mistral7BError, ReleaseError
 from mistral7b.release.contents import SIGNATURE, inspect_folder
+from mistral7b.release.extra import needed_for
 from mistral7b.variants import VARIANTS
 
 
@@ -41,6 +42,8 @@ def claim_of(*, signed_by: str | None, variant: str | None, only: Iterable[str])
     if signed_by is not None:
         from mistral7b.release.keys import read_public
 
+        with needed_for("--signed-by"):  # to be known before anything is fetched
+            import cryptography.exceptions  # noqa: F401
         signed_by = read_public(signed_by)
     patterns = tuple(word if any(sign in word for sign in ".*?[") else f"*.{word}*" for word in only)
     return Claim(signed_by, None if variant is None else variant.lower(), patterns)

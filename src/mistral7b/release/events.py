@@ -28,12 +28,13 @@ class Listening(Event):
 
 @dataclass(frozen=True, slots=True)
 class Metadata(Event):
-    """What a torrent holds is known and passed inspection: so many files and pieces, `size` in bytes."""
+    """What a torrent holds is known and passed inspection: so many files and pieces, `size` in bytes, its info hashes in hex."""
 
     name: str
     files: int
     pieces: int
     size: int
+    hashes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +139,8 @@ _MAKERS: dict[str, Callable[[Any], Event | None]] = {
     "file_error": lambda alert: DiskFault(f"{alert.filename()}: {alert.error.message()}"),
     "torrent_error": lambda alert: DiskFault(alert.error.message()),
 }
+
+
+def hashes_of(found: lt.info_hash_t) -> tuple[str, ...]:
+    """In hex, v1 first."""
+    return tuple(str(one) for one, there in ((found.v1, found.has_v1()), (found.v2, found.has_v2())) if there)

@@ -14,4 +14,5 @@ def needed_for(what: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:  # one that is there may lack a system library
-        raise ReleaseError(f"{what} needs the package {error.name}; pip install 'mistral7b[release]'") from None
+        package = (error.name or str(error)).partition(".")[0]
+        raise ReleaseError(f"{what} needs the package {package}; pip install 'mistral7b[release]'") from None

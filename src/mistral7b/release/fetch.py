@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral7b.errors import StoreError
-from mistral7b.release.events import Event, Metadata, Stalled
+from mistral7b.release.events import Event, Metadata, Stalled, hashes_of
+from mistral7b.release.extra import needed_for
 from mistral7b.release.holding import Holding, hold
 from mistral7b.release.inspect import Contents
 from mistral7b.release.landed import landed
 from mistral7b.release.metafile import metafile
-from mistral7b.release.session import Settings, open_session, require
+from mistral7b.release.session import Settings, open_session
 
 if TYPE_CHECKING:
     import libtorrent as lt
@@ -37,22 +38,25 @@ def fetch(
     settings: Settings | None = None,
     progress: Progress | None = None,
     events: Callable[[Event], None] | None = None,
+    more: bool = False,
 ) -> Path:
     """Fetches the torrent `link` into a quarantine folder beside `target`, and returns the folder there that holds its files.
 
-    Its names are inspected before a byte is written. `only` are patterns of the files wanted (none: all); `peers` are
-    HOST:PORT to begin with. What arrives outlives a kill: the next call for the same target goes on from it. `progress` is told
-    bytes, `events` everything else. Raises ReleaseError for a torrent that `inspect` refuses, StoreError for a link that is
-    none, no peers, pieces that nobody has, or no room; each in one line, and what arrived is kept. Whoever takes the folder to
-    its place has yet to sync it.
+    Its names are inspected before a byte is written. `only` are patterns of the files wanted (none: all); `peers` are HOST:PORT
+    to begin with. What arrives outlives a kill: the next call for the same target goes on from it. `progress` is told bytes,
+    `events` everything else. Where `more` files will be asked for, those not wanted yet stay. Raises ReleaseError for a torrent
+    that `inspect` refuses, StoreError for a link that is none, no peers, pieces that nobody has, or no room; each in one line,
+    and what arrived is kept. Whoever takes the folder to its place has yet to sync it.
     """
-    require()
-    from mistral7b.release.link import key_of, read_link
+    with needed_for("a torrent"):
+        from mistral7b.release.link import key_of, read_link
 
     settings, tell = settings or Settings(), events or _nothing
     asked = read_link(link)
     with hold(target, key_of(asked)) as held, open_session(settings) as session:
-        contents = _join(asked, held, session, settings=settings, peers=peers, only=only, progress=progress, tell=tell)
+        contents, chosen = _join(asked, held, session, settings=settings, peers=peers, only=only, progress=progress, tell=tell)
+        for name in () if more else contents.files.keys() - set(chosen):
+            (held.data / contents.name / name).unlink(missing_ok=True)
     return held.data / contents.name if contents.folder else held.data
 
 
@@ -66,7 +70,8 @@ def _join(
     only: Sequence[str],
     progress: Progress | None,
     tell: Callable[[Event], None],
-) -> Contents:
+) -> tuple[Contents, list[str]]:
+    """(What the torrent holds, the names of what is now here of it)."""
     from mistral7b.release.link import examine, prepare, priorities, wanted
     from mistral7b.release.swarm import Swarm
 
@@ -81,7 +86,7 @@ def _join(
     prepare(params, settings, peers, held.data)
     params.file_priorities, params.piece_priorities = priorities(info, chosen), []
     _take_up(params, held)
-    tell(Metadata(contents.name, len(contents.files), info.num_pieces(), contents.size))
+    tell(Metadata(contents.name, len(contents.files), info.num_pieces(), contents.size, hashes_of(info.info_hashes())))
     _check_room(held, sum(contents.files[name] for name in chosen), contents)
     swarm = Swarm(session, params, tell, utp=settings.trackers or settings.dht)
     try:
@@ -90,11 +95,11 @@ def _join(
         with suppress(StoreError):  # the fault that ends it is told, not what it leads to
             _keep(held, swarm.save())
         raise
-    _finish(swarm, held, contents, chosen)
+    _finish(swarm, held)
     if len(chosen) == len(contents.files):
         root = held.data / contents.name if contents.folder else held.data
         held.settle(metafile(info.info_section(), root, params.trackers, params.url_seeds))
-    return contents
+    return contents, chosen
 
 
 def _known(asked: lt.add_torrent_params, held: Holding) -> lt.add_torrent_params:
@@ -190,13 +195,11 @@ def _why_stalled(stalled: Stalled, contents: Contents, settings: Settings) -> st
     return f"{why}: what arrived is kept; run it again later, or name another peer"
 
 
-def _finish(swarm: Swarm, held: Holding, contents: Contents, chosen: Sequence[str]) -> None:
-    """All of it with the system, its files closed, and nothing else in its folder."""
+def _finish(swarm: Swarm, held: Holding) -> None:
+    """All of it with the system, its files closed."""
     saved = swarm.save()
     swarm.close()
     _keep(held, saved)
-    for name in contents.files.keys() - set(chosen):
-        (held.data / contents.name / name).unlink(missing_ok=True)
 
 
 def _keep(held: Holding, saved: bytes | None) -> None:

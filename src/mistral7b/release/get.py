@@ -15,13 +15,14 @@ from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import ReleaseError, StoreError
 from mistral7b.release.blobs import Kept, Store
-from mistral7b.release.check import Checked, Claim, check_claim, check_folder
+from mistral7b.release.check import Checked, Claim, check_folder
 from mistral7b.release.contents import inspect_folder
 from mistral7b.release.home import Home
 from mistral7b.release.launch import is_launch, recognise, rewrite
 from mistral7b.release.quarantine import move, quarantine, refuse_taken
 from mistral7b.release.settling import is_settling, note_settling, take_up
 from mistral7b.release.sources import Source
+from mistral7b.release.stored import check_stored, find_stored
 from mistral7b.release.ways import Fetch, Progress, Wish, bring
 
 
@@ -70,8 +71,8 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
     wish, source, store = wish or Wish(), recognise(source), Store(home)
     claim = replace(wish.claim, variant=wish.claim.variant or source.variant)
     key = source.key(claim.only)
-    if wish.to is None and (kept := store.model(key)) is not None:
-        return _from_store(kept, claim)
+    if wish.to is None and (kept := find_stored(store, source, claim.only)) is not None:
+        return _from_store(kept, claim, wish, progress)
     place, apart = _places(home, key, wish.to)
     pickled = is_launch(source) and not is_settling(place)  # else an earlier call may have put it there
     for target in () if wish.to is None else (wish.to, apart) if pickled else (wish.to,):
@@ -86,20 +87,28 @@ def get(source: Source, home: Home, wish: Wish | None = None, progress: Progress
         note_settling(fetch, key, origin, ready, checked.files)
         if ready != fetch.folder and fetch.folder.is_dir():
             _keep_apart(fetch, apart)
-        target = _settle(store, key, source, wish.to, ready, Checked(checked.files, checks))
+        target = _settle(store, fetch.source, claim.only, wish.to, ready, Checked(checked.files, checks))
         torrent = _keep_torrent(fetch, target.with_name(f"{target.name}.torrent"))
     return Got(
-        folder=target, source=source.link, files=checked.files, checks=checks, fetched=True, signer=checked.signer,
+        folder=target, source=fetch.source.link, files=checked.files, checks=checks, fetched=True, signer=checked.signer,
         torrent=torrent, apart=apart if ready != fetch.folder else None,
     )  # fmt: skip
 
 
-def _from_store(kept: Kept, claim: Claim) -> Got:
-    """A model that was checked when it came, held against what is claimed of it now."""
-    checked = check_claim(kept.folder, dict(kept.files), claim)
+def _from_store(kept: Kept, claim: Claim, wish: Wish, progress: Progress) -> Got:
+    """A model that was checked when it came, held against what is claimed of it now; read again if anything is."""
+    done = 0
+
+    def read(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        progress(done, kept.size, "checking")
+
+    again = wish.again or wish.claim.signed_by is not None or wish.claim.variant is not None
+    checked = check_stored(kept, claim, again=again, read=read)
     torrent = kept.folder.with_name(f"{kept.key}.torrent")
     return Got(
-        folder=kept.folder, source=kept.source, files=kept.files, checks=kept.checks[:1] + checked.checks, fetched=False,
+        folder=kept.folder, source=kept.source, files=kept.files, checks=checked.checks, fetched=False,
         signer=checked.signer, torrent=torrent if torrent.is_file() else None,
     )  # fmt: skip
 
@@ -151,9 +160,10 @@ def _named(fetch: Fetch) -> Iterator[None]:
         raise ReleaseError(f"{fetch.source.title} is refused: {error}; what came is in {fetch.room}") from None
 
 
-def _settle(store: Store, key: str, source: Source, to: Path | None, ready: Path, checked: Checked) -> Path:
+def _settle(store: Store, source: Source, only: tuple[str, ...], to: Path | None, ready: Path, checked: Checked) -> Path:
     if to is None:
-        return store.keep(key, ready, source.link, checked.files, checked.checks).folder
+        key = source.key(only)
+        return store.keep(key, ready, source.link, checked.files, checked.checks, source.identity(only)).folder
     move(ready, to)
     return to
 

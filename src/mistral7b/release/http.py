@@ -107,11 +107,13 @@ def get(
     return str(hashes.found["sha256"].hexdigest())
 
 
-def get_small(url: str, path: Path, *, pause: Callable[[float], None] = time.sleep) -> bool:
+def get_small(
+    url: str, path: Path, *, pause: Callable[[float], None] = time.sleep, tries: int = _TRIES, timeout: float = _TIMEOUT
+) -> bool:
     """Fetches a file of at most SMALL bytes as `path`, never from a part; False if the server has none. Raises StoreError."""
-    for n in range(1, _TRIES + 1):
+    for n in range(_TRIES + 1 - tries, _TRIES + 1):
         try:
-            with _open(url, {}) as answer:
+            with _open(url, {}, timeout) as answer:
                 data = answer.read(SMALL + 1)
             break
         except urllib.error.HTTPError as error:
@@ -182,12 +184,19 @@ def _check_room(url: str, out: BinaryIO, total: int | None, have: int) -> None:
         )
 
 
-def _open(url: str, headers: dict[str, str]) -> Any:
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise StoreError(f"{url} is no http or https address")
+def _open(url: str, headers: dict[str, str], timeout: float = _TIMEOUT) -> Any:
     asked = {"User-Agent": f"mistral7b/{__version__}", "Accept-Encoding": "identity", **headers}
     opener = urllib.request.build_opener(_NoDowngrade)
-    return opener.open(urllib.request.Request(url, headers=asked), timeout=_TIMEOUT)
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise StoreError(f"{url} is no http or https address")
+        answer = opener.open(urllib.request.Request(url, headers=asked), timeout=timeout)
+        if not 0 <= int(length := answer.headers.get("Content-Length", "0")) < 1 << 63:
+            raise ValueError(f"{length[:20]} bytes")
+    except (ValueError, OverflowError) as error:  # of an address, a redirect's too, or of that number
+        raise StoreError(f"{url} cannot be fetched: the address, or the answer, is malformed ({error}); name another") from None
+    return answer
 
 
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):

@@ -59,11 +59,14 @@ def find(name: str, channel: Channel | None = None) -> Source | None:
 
 
 def recognise(source: Source) -> Source:
-    """`source`, with what is known of it if it is one of these, however it was named."""
+    """`source`, with what is known of it if it is one of these, however it was named; a hash that came with it stays."""
     if LAUNCH in source.hashes:
         return replace(source, variant="v0.1")
     variant = next((name for name, (address, _) in TARS.items() if address == source.link), None)
-    return source if variant is None else launched(variant, "tar")
+    if variant is None:
+        return source
+    known = launched(variant, "tar")
+    return known if source.stated.digest is None else replace(known, stated=source.stated)
 
 
 def is_launch(source: Source) -> bool:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from mistral7b.errors import StoreError
 from mistral7b.release.events import Event, Metadata, Traffic, address
+from mistral7b.release.extra import needed_for
 from mistral7b.release.inspect import Contents
-from mistral7b.release.session import Settings, open_session, require
+from mistral7b.release.session import Settings, open_session
 
 if TYPE_CHECKING:
     import libtorrent as lt
@@ -58,9 +59,9 @@ def seed(
     elsewhere. Nothing is written. `progress` is told bytes checked. Raises StoreError if either is not found, if a file differs
     from the torrent, or if no peer could reach this; ReleaseError for a torrent that `inspect` refuses.
     """
-    require()
-    from mistral7b.release.link import examine, prepare, read_torrent, rename
-    from mistral7b.release.swarm import Swarm
+    with needed_for("a torrent"):
+        from mistral7b.release.link import examine, prepare, read_torrent, rename
+        from mistral7b.release.swarm import Swarm
 
     settings, tell = settings or Settings(), events or (lambda _: None)
     torrent = find_torrent(source)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from mistral7b import __version__
 from mistral7b.errors import StoreError
+from mistral7b.release.extra import needed_for
 
 if TYPE_CHECKING:
     import libtorrent as lt
@@ -85,19 +86,11 @@ def parse_rate(text: str) -> int:
     return int(rate)
 
 
-def require() -> None:
-    """Raises StoreError where libtorrent is not installed."""
-    try:
-        import libtorrent  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise StoreError(f"torrents need the package {error.name}; pip install 'mistral7b[release]'") from None
-
-
 @contextmanager
 def open_session(settings: Settings) -> Iterator[lt.session]:
-    """A running session; on leaving it says goodbye to its peers. Raises StoreError if libtorrent is not installed."""
-    require()
-    import libtorrent as lt
+    """A running session; on leaving it says goodbye to its peers. Raises ReleaseError if libtorrent is not installed."""
+    with needed_for("a torrent"):
+        import libtorrent as lt
 
     params = lt.session_params()
     params.settings = pack(settings)

@@ -36,17 +36,23 @@ class Source:
     mirrors: tuple[str, ...] = ()
 
     def key(self, only: tuple[str, ...] = ()) -> str:
-        """The name of its folder: what it is called, and 8 digits that tell it from others of that name."""
-        identity = "\n".join([self.hashes[0] if self.hashes else self.link, *only])
-        return f"{self.title}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        """The name of its folder: what it is called, and 32 digits that tell it from others of that name."""
+        return f"{self.title}-{hashlib.sha256(self.identity(only).encode()).hexdigest()[:32]}"
+
+    def identity(self, only: tuple[str, ...] = ()) -> str:
+        """What makes it one and the same thing to fetch: the torrent's hash, or the address, and the patterns of its files."""
+        return "\n".join([self.hashes[0] if self.hashes else self.link, *only])
 
 
 def parse(link: str) -> Source | None:
     """The source that `link` names, None for what is no link. Raises StoreError for a malformed one."""
-    if link.lower().startswith("magnet:"):
-        return _magnet(link)
-    if link.lower().startswith(("http://", "https://")):
-        return _address(link)
+    try:
+        if link.lower().startswith("magnet:"):
+            return _magnet(link)
+        if link.lower().startswith(("http:", "https:")):
+            return _address(link)
+    except ValueError as error:
+        raise StoreError(f"{link} is malformed ({error}); copy the whole of it, in quotes") from None
     if link.endswith(".torrent") and Path(link).is_file():
         return Source("torrent", link, clean(Path(link).stem))
     return None
@@ -55,11 +61,17 @@ def parse(link: str) -> Source | None:
 def _magnet(link: str) -> Source:
     asked = parse_qs(urlsplit(link).query)
     topics = [match[1].lower() for topic in asked.get("xt", []) if (match := _TOPIC.fullmatch(topic))]
+    hashes = tuple(sorted({_hex(topic) for topic in topics}, key=len))
+    # Programs differ in which of several they take, so that one checked here need not be the one fetched.
+    others = [key for key in asked if key != "xt" and key.partition(".")[0].strip().lower() == "xt"]
+    if "#" in link or others or len({len(digits) for digits in hashes}) < len(hashes):
+        raise StoreError(
+            "the magnet link names its torrent in more than one way; get one with a single xt of a kind and without #"
+        )
     if not topics:
         raise StoreError(
             "the magnet link names no torrent (xt=urn:btih:... or xt=urn:btmh:1220...); copy the whole of it, in quotes"
         )
-    hashes = tuple(sorted((_hex(topic) for topic in topics), key=len))
     title = asked.get("dn", ["release"])[0]
     mirrors = tuple(f"{seed.rstrip('/')}/{quote(title)}/" for seed in asked.get("ws", []))
     return Source("magnet", link, clean(title), hashes, mirrors=mirrors)
@@ -75,7 +87,7 @@ def _hex(topic: str) -> str:
 def _address(link: str) -> Source:
     address, fragment = urldefrag(link)
     parts = urlsplit(address)
-    if not parts.hostname:
+    if not parts.hostname or parts.port == 0:
         raise StoreError(f"{link} names no server; write it as https://server/folder/")
     last = unquote(parts.path.rstrip("/").rsplit("/", 1)[-1])
     if fragment and not _DIGEST.fullmatch(fragment):

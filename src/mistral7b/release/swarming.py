@@ -15,6 +15,8 @@ from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import CheckpointError, ReleaseError, StoreError
 from mistral7b.release.contents import SIGNATURE
+from mistral7b.release.events import Event, Metadata, hashes_of
+from mistral7b.release.extra import needed_for
 from mistral7b.release.http import get_small
 from mistral7b.release.launch import is_launch
 from mistral7b.release.sources import clean
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mistral7b.release.ways import Fetch
 
 _TORRENT = "release.torrent"
+_MIRROR_TIMEOUT_S = 5.0  # which keeps the swarm waiting
 _FIRST = (MANIFEST, SIGNATURE, PARAMS, HF)  # small, and every model has one of them
 
 
@@ -35,16 +38,27 @@ def swarm(fetch: Fetch) -> Check:
     """
     from mistral7b.release.fetch import fetch as run
 
-    link, hashes = _link(fetch)
+    link, wanted = _link(fetch)
+    hashes = wanted
 
-    def part(only: tuple[str, ...]) -> Path:
+    def hear(event: Event) -> None:
+        nonlocal hashes
+        if isinstance(event, Metadata):
+            hashes = event.hashes
+            if not set(wanted) <= set(hashes):
+                raise ReleaseError(f"the link leads to the torrent {' and '.join(hashes)}, not to {' and '.join(wanted)}")
+
+    def part(only: tuple[str, ...], *, more: bool = False) -> Path:
         wish = fetch.wish
-        return run(link, fetch.room / "swarm", only=only, peers=wish.peers, settings=wish.settings, progress=fetch.at)
+        return run(
+            link, fetch.room / "swarm", only=only, peers=wish.peers, settings=wish.settings, progress=fetch.at, events=hear,
+            more=more,
+        )  # fmt: skip
 
     at_hand: dict[str, FileHash] = {}
     only = () if not fetch.claim.only else (*fetch.claim.only, MANIFEST, SIGNATURE)
     if fetch.store.has_blobs() and not is_launch(fetch.source):
-        first = part(_FIRST)
+        first = part(_FIRST, more=True)
         listed = _listed(first)
         at_hand = {name: file for name, file in listed.items() if fetch.claim.wants(name) and fetch.store.holds(file)}
         missing = [name for name in listed if fetch.claim.wants(name) and name not in at_hand]
@@ -77,7 +91,7 @@ def _link(fetch: Fetch) -> tuple[str, tuple[str, ...]]:
         # Where a mirror has the .torrent, no peer is needed to learn what the hash stands for.
         for mirror in fetch.mirrors:
             with suppress(StoreError, ReleaseError):  # a mirror is no more than a help
-                there = get_small(f"{mirror.removesuffix('/')}.torrent", torrent)
+                there = get_small(f"{mirror.removesuffix('/')}.torrent", torrent, tries=1, timeout=_MIRROR_TIMEOUT_S)
                 if there and set(source.hashes) <= set(info_hashes(torrent)):
                     fetch.torrent = torrent
                     return str(with_web_seeds(torrent, seeds)), source.hashes
@@ -100,8 +114,7 @@ def identified(source: Source) -> Source:
 
 def info_hashes(torrent: Path) -> tuple[str, ...]:
     """The hex info hashes in a .torrent, v1 first. Raises StoreError or ReleaseError for a file that is none, or is refused."""
-    found = _parsed(torrent).info_hashes
-    return tuple(str(one) for one, there in ((found.v1, found.has_v1()), (found.v2, found.has_v2())) if there)
+    return hashes_of(_parsed(torrent).info_hashes)
 
 
 def with_web_seeds(torrent: Path, seeds: list[str]) -> Path:
@@ -129,6 +142,6 @@ def _web_seeds(fetch: Fetch, name: str) -> list[str]:
 
 
 def _parsed(torrent: Path) -> Any:
-    from mistral7b.release.link import read_torrent
-
+    with needed_for("a torrent"):
+        from mistral7b.release.link import read_torrent
     return read_torrent(torrent)

@@ -29,13 +29,14 @@ Progress = Callable[[int, int, str], None]  # (bytes done, bytes in all, what is
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """How to get it: what it must be, where it goes (`to`; None: the store), who has it (`peers` as HOST:PORT, `mirrors` as
-    addresses of the release's folder), and the settings of the swarm."""
+    addresses of the release's folder), the settings of the swarm, and whether what the store has already is read `again`."""
 
     claim: Claim = ANY
     to: Path | None = None
     peers: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     settings: Settings | None = None
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -55,7 +56,9 @@ class Fetch:
 
     @property
     def mirrors(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(f"{mirror.rstrip('/')}/" for mirror in (*self.wish.mirrors, *self.source.mirrors)))
+        """Those that the user named, then those that the link does, unless web seeds are switched off."""
+        seeds = () if self.wish.settings is not None and not self.wish.settings.web_seeds else self.source.mirrors
+        return tuple(dict.fromkeys(f"{mirror.rstrip('/')}/" for mirror in (*self.wish.mirrors, *seeds)))
 
     def take(self, sha256: str, path: Path) -> bool:
         return self.store.take(sha256, path, linked=self.wish.to is None)
@@ -149,11 +152,14 @@ def _from_swarm(fetch: Fetch) -> Check:
     try:
         return swarm(fetch)
     except StoreError as fault:
-        # Without the swarm only a signature ties what a server hands out to what was asked for.
-        for url in fetch.mirrors if fetch.claim.signed_by is not None else ():
+        # Without the swarm only a signature ties what a server hands out to what was asked for, and it fits older releases too:
+        # what comes goes by the address of the server that the user named, not by the link.
+        for url in fetch.wish.mirrors if fetch.claim.signed_by is not None else ():
+            mirror = Source("folder", f"{url.rstrip('/')}/", fetch.source.title)
             try:
-                fetch.hashed = fetch_folder(url, fetch.folder, fetch.claim, take=fetch.take, progress=fetch.at)
+                fetch.hashed = fetch_folder(mirror.link, fetch.folder, fetch.claim, take=fetch.take, progress=fetch.at)
             except StoreError:
                 continue
-            return Check("source", "pass", f"{url}, since {fault}")
+            fetch.source, fetch.torrent = mirror, None
+            return Check("source", "skip", f"{mirror.link}, since {fault}: signed as asked, but not the bytes of the link")
         raise

@@ -41,7 +41,8 @@ def resolve(
     if isinstance(name, str) and name in EMBEDDED:
         return _embedded(name)
     if (path := _standing(name)) is not None:
-        return fetchers[TORRENT](str(path), progress) if path.suffix == ".torrent" and TORRENT in fetchers else path
+        torrent = path.suffix == ".torrent" and path.is_file()
+        return fetchers[TORRENT](str(path), progress) if torrent and TORRENT in fetchers else path
     name = str(name) if isinstance(name, str) else f"./{name}" if not name.is_absolute() else str(name)
     if name.lower() in VARIANTS:
         if VARIANTS[name.lower()].hub_id is None and LAUNCHED in fetchers:
