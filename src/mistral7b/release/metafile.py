@@ -19,18 +19,18 @@ def metafile(info: bytes, folder: Path, trackers: Sequence[str], web_seeds: Sequ
     """
     import libtorrent as lt
 
-    told = lt.bdecode(info)
-    size = told[b"piece length"]
-    layers = {
+    told: Any = lt.bdecode(info)
+    size: int = told[b"piece length"]
+    layers: Any = {
         entry[b"pieces root"]: b"".join(_pieces(folder / path, size))
         for path, entry in _files(told.get(b"file tree", {}))
         if entry[b"length"] > size
     }
-    parts = {b"info": info}
+    parts = {b"info": info}  # a dictionary is written in the order of its keys
     if trackers:
         parts[b"announce"] = lt.bencode(trackers[0].encode())
         parts[b"announce-list"] = lt.bencode([[url.encode()] for url in trackers])
-    if layers:
+    if b"file tree" in told:
         parts[b"piece layers"] = lt.bencode(layers)
     if web_seeds:
         parts[b"url-list"] = lt.bencode([url.encode() for url in web_seeds])
