@@ -11,6 +11,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from mistral7b.release.session import Settings, pack
+
 # The tests' tensors are small: beside other work, a second thread is one to wait for.
 torch.set_num_threads(1)
 
@@ -36,7 +38,14 @@ def _no_network() -> Iterator[None]:
             raise socket.gaierror(socket.EAI_NONAME, f"tests reach no network, and one asked for {host}")
         return resolve(host, *args, **kwargs)
 
+    def local_pack(asked: Settings) -> Any:
+        """libtorrent opens sockets of its own."""
+        if any(not where.startswith("127.") for where in asked.listen) or (asked.dht and asked.dht_nodes) or asked.upnp:
+            raise AssertionError(f"tests reach no network, and one asked for {asked}")
+        return pack(asked)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", local_connect)
         patch.setattr(socket, "getaddrinfo", local_resolve)
+        patch.setattr("mistral7b.release.session.pack", local_pack)
         yield

@@ -14,7 +14,7 @@ import pytest
 from mistral7b.errors import StoreError
 from tests.cli.conftest import Run
 from tests.release.published import SIGNER, STRANGER, bytes_of, release
-from tests.release.swarms import seeding, torrent_of
+from tests.release.swarms import ALONE, seeding, torrent_of
 from tests.release.web import Web, files_of, serving
 
 
@@ -163,6 +163,7 @@ def test_an_export_is_checked_without_a_network(run: Run, home: Path, web: Web, 
         (("https://h/x/", "--revision", "main"), "--revision is for hub ids"),
         (("https://h/x/", "--variant", "v9"), "there is no published model 'v9'"),
         (("https://h/x/", "--signed-by", "nobody"), "is neither a public key"),
+        (("https://h/x/", "--only", "safetensors", "--export", "carry"), "--only fetches a part"),
         (("https://h/x.pth",), "is a pickle"),
         (("https://[x/",), "is malformed"),
         (("https://h/x/", "--patience", "0"), "some patience"),
@@ -196,8 +197,9 @@ def test_a_signature_that_nothing_could_check_is_said_before_anything_is_fetched
 
 def test_a_swarm(run: Run, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISTRAL7B_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("mistral7b.release.fetch.Settings", lambda: ALONE)  # for `generate -m`, which has no options
     torrent = torrent_of(story)
-    ways = ("--no-dht", "--no-trackers", "--no-lsd", "--no-pex")
+    ways = ("--no-dht", "--no-trackers", "--no-lsd", "--no-pex", "--listen", "127.0.0.1:0")
     wanted = ("generate", "Once upon a time", "-n", 8, "--greedy", "-q", "-m")
     with seeding((story, torrent)) as peer:
         ran = run("download", torrent.magnet, "--peer", peer, "--signed-by", SIGNER, *ways, "--to", tmp_path / "mine")

@@ -183,6 +183,7 @@ def test_a_mirror_is_no_more_than_a_help(story: Path, home: Home, tmp_path: Path
         assert source is not None
         get(source, Home(tmp_path / "lab"), Wish(peers=(peer,), settings=replace(ALONE, web_seeds=False)))
         assert web.asked == []
+        fetch(torrent.magnet, Home(tmp_path / "malformed"), peer, mirrors=("https://[bad/story",))
         web.status["story.torrent"] = [503] * 9
         fetch(link, home, peer)
         assert web.fetched().count("story.torrent") == 1

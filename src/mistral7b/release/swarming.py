@@ -136,8 +136,9 @@ def _web_seeds(fetch: Fetch, name: str) -> list[str]:
     seeds = []
     for mirror in fetch.wish.mirrors:
         around, _, last = mirror.rstrip("/").rpartition("/")
-        if last == quote(name) and urlsplit(mirror).hostname:
-            seeds.append(f"{around}/")
+        with suppress(ValueError):  # of a malformed address
+            if last == quote(name) and urlsplit(mirror).hostname:
+                seeds.append(f"{around}/")
     return seeds
 
 
