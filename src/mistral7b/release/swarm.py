@@ -8,7 +8,7 @@ from collections.abc import Callable
 import libtorrent as lt
 
 from mistral7b.errors import StoreError
-from mistral7b.release.events import DiskFault, Event, Stalled, Traffic, translate
+from mistral7b.release.events import Banned, DiskFault, Event, Stalled, Traffic, translate
 
 _SAVED_WITHIN_S = 60.0
 _ALONE_S = 15.0  # without a peer over TCP, after which uTP is tried too: it passes routers that TCP does not
@@ -25,6 +25,7 @@ class Swarm:
         self._alone_since: float | None = time.monotonic() if utp else None
         self._saved: bytes | None = None
         self._gone = False
+        self.banned: list[str] = []  # IP:PORT, the first one first
         try:
             self.handle = session.add_torrent(params)
         except RuntimeError as error:
@@ -43,6 +44,8 @@ class Swarm:
                 self._gone = True
             elif (event := translate(alert)) is not None:
                 self._tell(event)
+                if isinstance(event, Banned) and event.peer not in self.banned:
+                    self.banned.append(event.peer)
                 if isinstance(event, DiskFault):
                     raise StoreError(f"{event.text}; what arrived is kept: make room, or mend it, and run it again")
         now = self.traffic()
