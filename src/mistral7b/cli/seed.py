@@ -57,7 +57,8 @@ def seed(
     asked = swarm.settings(
         listen=listen, lab=lab, dht=dht, trackers=trackers, pex=pex, lsd=lsd, upnp=upnp, up=up, connections=connections
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a service is stopped
+    for stop in (signal.SIGINT, signal.SIGTERM):  # as a service is stopped; a shell's background jobs begin with SIGINT ignored
+        signal.signal(stop, signal.default_int_handler)
     now: Traffic | None = None
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         with progress("checking", at_least=_SEVERAL) as checked:
