@@ -41,7 +41,9 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    asked.folder.mkdir(parents=True)
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    if any(asked.folder.iterdir()):
+        parser.error(f"{asked.folder} is not empty, and would be removed at the end; name another")
     report: dict[str, Any] = {"libtorrent": lt.__version__, "cores": os.cpu_count(), "load": os.getloadavg()}
     try:
         if asked.only in (None, "throughput", "kills"):
