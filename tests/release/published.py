@@ -10,8 +10,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mistral7b.checkpoint.manifest import MANIFEST, hash_files
+from mistral7b.release.inspect import SIGNATURE
 from mistral7b.release.keys import public_text
-from mistral7b.release.sign import SIGNATURE, sign
+from mistral7b.release.sign import sign
 from tests.checkpoint import made
 from tests.cli.made import TALKATIVE
 

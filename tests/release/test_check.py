@@ -13,7 +13,7 @@ import pytest
 from mistral7b.checkpoint.manifest import MANIFEST, hash_files
 from mistral7b.errors import ReleaseError
 from mistral7b.release.check import Claim, check_folder, claim_of
-from mistral7b.release.sign import SIGNATURE
+from mistral7b.release.inspect import SIGNATURE
 from mistral7b.variants import V01, VARIANTS
 from tests.checkpoint import made
 from tests.release.published import OTHER, SIGNER, STRANGER, release, signed

@@ -11,7 +11,7 @@ from mistral7b.checkpoint.manifest import MANIFEST, read_manifest
 from mistral7b.errors import CheckpointError, ReleaseError
 from mistral7b.release.check import Claim, check_folder
 from mistral7b.release.export import export
-from mistral7b.release.sign import SIGNATURE
+from mistral7b.release.inspect import SIGNATURE
 from tests.checkpoint import folders, made
 from tests.release.published import SIGNER, bytes_of, release
 

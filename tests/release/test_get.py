@@ -23,8 +23,8 @@ from mistral7b.release.blobs import Store
 from mistral7b.release.check import Claim
 from mistral7b.release.get import Got, get
 from mistral7b.release.home import Home
+from mistral7b.release.inspect import SIGNATURE
 from mistral7b.release.launch import find
-from mistral7b.release.sign import SIGNATURE
 from mistral7b.release.ways import Wish
 from tests.checkpoint import folders, made
 from tests.cli.subprocesses import ENVIRONMENT

@@ -18,9 +18,9 @@ from mistral7b.errors import ReleaseError, StoreError
 from mistral7b.release.check import Claim
 from mistral7b.release.get import Got, get
 from mistral7b.release.home import Home
+from mistral7b.release.inspect import SIGNATURE
 from mistral7b.release.launch import find
 from mistral7b.release.session import Settings
-from mistral7b.release.sign import SIGNATURE
 from mistral7b.release.ways import Wish
 from tests.checkpoint import folders, made
 from tests.release import torrents

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from mistral7b.cli.opening import find_model, settle_threads
 from mistral7b.cli.terminal import GIGABYTE, progress
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
 
 _REMOTE = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
 MODEL_HELP = "tiny, a folder, a .gguf file, a hub id, or NAME@URL for one behind an OpenAI-compatible API."
+
+Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME", help=MODEL_HELP, rich_help_panel="Model")]
+KeyEnv = Annotated[
+    str | None,
+    typer.Option("--key-env", metavar="NAME", help="The variable with the API key of a model behind a URL.",
+                 rich_help_panel="Model"),
+]  # fmt: skip
+JudgeKeyEnv = Annotated[
+    str | None,
+    typer.Option("--judge-key-env", metavar="NAME", help="The environment variable that holds its API key.",
+                 rich_help_panel="Judge"),
+]  # fmt: skip
 
 
 def open_chat(

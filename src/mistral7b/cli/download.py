@@ -11,7 +11,7 @@ import typer
 from mistral7b.cli import options, swarm
 from mistral7b.cli.help import examples
 from mistral7b.cli.models import report
-from mistral7b.cli.terminal import emit, note, progress, size, table
+from mistral7b.cli.terminal import MARKS, emit, note, progress, size, table
 from mistral7b.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ EXAMPLES = examples(
 )
 _TRUST, _SWARM, _STORE = "What it must be", "Where it comes from", "The store"
 _PATIENCE = 300.0
-_MARKS = {"pass": ("✓", "green"), "fail": ("✗", "bold red"), "skip": ("–", "dim")}
 
 
 def download(
@@ -190,7 +189,7 @@ def _show(got: Got, exported: list[Path] | None, *, as_json: bool) -> None:
     if as_json:
         emit(got.to_json() | {"exported": None if exported is None else [str(path) for path in exported]})
         return
-    table([[_MARKS[check.status], (check.name, ""), (check.detail, "")] for check in got.checks])
+    table([[MARKS[check.status], (check.name, ""), (check.detail, "")] for check in got.checks])
     report(got.folder, [got.folder / name for name in got.files], as_json=False)
     if got.torrent is not None:
         note(f"its .torrent is {got.torrent}")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mistral7b.cli import options
-from mistral7b.cli.chat_models import MODEL_HELP, open_chat, system_prompt
+from mistral7b.cli import chat_models, options
+from mistral7b.cli.chat_models import open_chat, system_prompt
 from mistral7b.cli.help import examples
 from mistral7b.cli.terminal import emit, note, progress, table
 
@@ -30,10 +30,7 @@ def mt_bench(
     judge_model: Annotated[
         str, typer.Option("--judge-model", metavar="NAME", help="What that API calls the judge.", rich_help_panel=_JUDGE)
     ],
-    judge_key_env: Annotated[
-        str | None, typer.Option("--judge-key-env", metavar="NAME", help="The environment variable that holds its API key.",
-                                 rich_help_panel=_JUDGE)
-    ] = None,
+    judge_key_env: chat_models.JudgeKeyEnv = None,
     judge_parallel: Annotated[
         int, typer.Option("--judge-parallel", metavar="N", min=1, help="Judgments asked for at once.", show_default=True,
                           rich_help_panel=_JUDGE)
@@ -62,11 +59,8 @@ def mt_bench(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Keep answers, judgments and report here; go on with what is "
                                   "there.", rich_help_panel=_RUN)
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help=MODEL_HELP, rich_help_panel="Model")] = "tiny",
-    key_env: Annotated[
-        str | None, typer.Option("--key-env", metavar="NAME", help="The variable with the API key of a model behind a URL.",
-                                 rich_help_panel="Model")
-    ] = None,
+    model: chat_models.Model = "tiny",
+    key_env: chat_models.KeyEnv = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
     max_model_len: options.MaxModelLen = None,

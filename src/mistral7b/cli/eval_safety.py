@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral7b.cli import options
-from mistral7b.cli.chat_models import MODEL_HELP, open_chat
+from mistral7b.cli import chat_models, options
+from mistral7b.cli.chat_models import open_chat
 from mistral7b.cli.help import examples
 from mistral7b.cli.terminal import emit, note, progress, table
 from mistral7b.errors import RequestError
@@ -48,15 +48,9 @@ def safety(
     judge_model: Annotated[
         str | None, typer.Option("--judge-model", metavar="NAME", help="What that API calls the judge.", rich_help_panel=_JUDGE)
     ] = None,
-    judge_key_env: Annotated[
-        str | None, typer.Option("--judge-key-env", metavar="NAME", help="The environment variable that holds its API key.",
-                                 rich_help_panel=_JUDGE)
-    ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help=MODEL_HELP, rich_help_panel="Model")] = "tiny",
-    key_env: Annotated[
-        str | None, typer.Option("--key-env", metavar="NAME", help="The variable with the API key of a model behind a URL.",
-                                 rich_help_panel="Model")
-    ] = None,
+    judge_key_env: chat_models.JudgeKeyEnv = None,
+    model: chat_models.Model = "tiny",
+    key_env: chat_models.KeyEnv = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
     max_model_len: options.MaxModelLen = None,

@@ -18,6 +18,7 @@ class Progress(Protocol):
 
 
 GIGABYTE = 10**9
+MARKS = {"pass": ("✓", "green"), "fail": ("✗", "bold red"), "skip": ("–", "dim")}  # of a check: a sign and its style
 DIM, BOLD, RED, GREEN, YELLOW, CYAN = "2", "1", "31", "32", "33", "36"
 # Control characters become their pictures: a model, or a file's name, must not move the cursor or rename the window.
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}

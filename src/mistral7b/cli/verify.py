@@ -11,7 +11,7 @@ import typer
 from mistral7b.cli import options
 from mistral7b.cli.help import examples
 from mistral7b.cli.opening import find_model
-from mistral7b.cli.terminal import GIGABYTE, emit, progress, table, tell
+from mistral7b.cli.terminal import GIGABYTE, MARKS, emit, progress, table, tell
 from mistral7b.errors import CheckpointError, RequestError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ EXAMPLES = examples(
     "mistral7b verify --machine",
     "mistral7b verify ./Mistral-7B-v0.1 --oracles --ppl-file wiki.test.raw --report v0.1.json",
 )
-_MARKS = {"pass": ("✓", "green"), "fail": ("✗", "bold red"), "skip": ("–", "dim")}
 _ORACLES = "Oracles"
 
 
@@ -114,7 +113,7 @@ def _tell_machine(*, as_json: bool) -> None:
         print("torch kernels run: this installation has no native ones, because no C++ compiler was found when it was made")
         return
     table([
-        [_MARKS["pass" if here else "skip"], (name, ""), (_why(here, name == chosen), ""), (f"needs {needs}", "dim")]
+        [MARKS["pass" if here else "skip"], (name, ""), (_why(here, name == chosen), ""), (f"needs {needs}", "dim")]
         for name, needs, here in sets
     ])  # fmt: skip
     print(f"native kernels run: {chosen}, {processors()} threads")
@@ -179,7 +178,7 @@ def _tell(value: dict[str, Any], report: Path | None, *, as_json: bool) -> None:
 def _show(name: str, lines: list[dict[str, Any]]) -> None:
     rows = []
     for line in lines:
-        mark, style = _MARKS[line["status"]]
+        mark, style = MARKS[line["status"]]
         rows.append([(mark, style), (line["name"], ""), (line["detail"], "dim" if line["status"] == "skip" else "")])
     table(rows)
     states = [line["status"] for line in lines]

@@ -13,8 +13,9 @@ from mistral7b.checkpoint.identity import identify
 from mistral7b.checkpoint.manifest import MANIFEST, FileHash, compare, hash_files, read_manifest
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import CheckpointError, Mistral7BError, ReleaseError
-from mistral7b.release.contents import SIGNATURE, inspect_folder
+from mistral7b.release.contents import inspect_folder
 from mistral7b.release.extra import needed_for
+from mistral7b.release.inspect import SIGNATURE
 from mistral7b.variants import VARIANTS
 
 

@@ -5,36 +5,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mistral7b.checkpoint.manifest import MANIFEST
-from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.errors import ReleaseError
-from mistral7b.release.inspect import KNOWN, check_name
+from mistral7b.release.inspect import check_member
 
-SIGNATURE = f"{MANIFEST}.sig"
-PICKLES = (".pth", ".pt", ".bin", ".pkl", ".ckpt")
 _MOST_HEADER = 100_000_000  # bytes of a safetensors header, the format's own limit
-
-
-def refuse_name(name: str, *, launch: bool = False) -> None:
-    """Raises ReleaseError for a file that is no part of a model. The one pickle let in is the .pth of a `launch`."""
-    if launch and name == PTH:
-        return
-    try:
-        check_name(name)
-    except ReleaseError as error:
-        raise ReleaseError(str(error).partition(": ")[2]) from None
-    if name.lower().endswith(PICKLES):
-        raise ReleaseError(f"it holds {name}, a pickle, which can run code; take a release with safetensors")
-    if not is_known(name):
-        raise ReleaseError(f"it holds {name!r}, which is no part of a model")
-
-
-def is_known(name: str) -> bool:
-    """Whether a model folder may hold a file of this name."""
-    return any(fnmatchcase(name, pattern) for pattern in KNOWN)
 
 
 def inspect_folder(folder: Path, *, launch: bool = False) -> list[Path]:
@@ -44,7 +20,7 @@ def inspect_folder(folder: Path, *, launch: bool = False) -> list[Path]:
     if not paths:
         raise ReleaseError("it holds no files")
     for path in paths:
-        refuse_name(path.name, launch=launch)
+        check_member(path.name, launch=launch)
         if path.is_symlink() or not path.is_file():
             raise ReleaseError(f"{path.name} is a link, a folder or a device; only plain files are taken")
         for ending, fault in _KINDS.items():

@@ -10,7 +10,7 @@ from mistral7b.checkpoint.aside import aside, sync
 from mistral7b.checkpoint.digest import BLOCK
 from mistral7b.checkpoint.manifest import MANIFEST, model_files, read_manifest, write_manifest
 from mistral7b.errors import ReleaseError
-from mistral7b.release.contents import SIGNATURE
+from mistral7b.release.inspect import SIGNATURE
 
 _BESIDE = 32 << 20  # bytes for what is not the model
 

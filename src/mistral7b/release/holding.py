@@ -11,6 +11,8 @@ from pathlib import Path
 
 from mistral7b.errors import StoreError
 
+TORRENT = "release.torrent"
+
 
 @dataclass(frozen=True, slots=True)
 class Holding:
@@ -26,7 +28,7 @@ class Holding:
     @property
     def torrent(self) -> Path:
         """The .torrent of a whole fetch."""
-        return self.folder / "release.torrent"
+        return self.folder / TORRENT
 
     def resume(self) -> bytes | None:
         """What `keep` kept; None where nothing was."""

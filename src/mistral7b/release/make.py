@@ -18,12 +18,13 @@ from mistral7b.errors import ReleaseError
 from mistral7b.release.candidate import Candidate, Progress, rows_of
 from mistral7b.release.card import fetch_page, model_card
 from mistral7b.release.extra import needed_for
+from mistral7b.release.inspect import SIGNATURE
 from mistral7b.release.keys import fingerprint, public_text
 from mistral7b.release.manifest import to_bytes
 from mistral7b.release.placing import LINKED_FROM, bytes_to_copy, place, refuse_changes
 from mistral7b.release.qr import write_qr
 from mistral7b.release.reach import Reach
-from mistral7b.release.sign import SIGNATURE, sign
+from mistral7b.release.sign import sign
 from mistral7b.release.torrent import Torrent, make_torrent
 
 if TYPE_CHECKING:

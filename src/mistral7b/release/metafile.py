@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_BLOCK = 1 << 14  # a leaf of BEP 52's trees
+from mistral7b.release.landed import BLOCK  # a leaf of BEP 52's trees, too
+
 _NOTHING = bytes(32)
 
 
@@ -50,8 +51,8 @@ def _pieces(path: Path, size: int) -> Iterator[bytes]:
     """The hash of each piece: the root over its blocks, those past the end of the file counted as zeros."""
     with path.open("rb") as file:
         while piece := file.read(size):
-            hashes = [hashlib.sha256(piece[at : at + _BLOCK]).digest() for at in range(0, len(piece), _BLOCK)]
-            hashes += [_NOTHING] * (size // _BLOCK - len(hashes))
+            hashes = [hashlib.sha256(piece[at : at + BLOCK]).digest() for at in range(0, len(piece), BLOCK)]
+            hashes += [_NOTHING] * (size // BLOCK - len(hashes))
             while len(hashes) > 1:
                 hashes = [hashlib.sha256(left + right).digest() for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
             yield hashes[0]

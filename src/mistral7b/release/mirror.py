@@ -11,9 +11,8 @@ from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
 from mistral7b.errors import CheckpointError, ReleaseError, StoreError
 from mistral7b.release.check import Claim
-from mistral7b.release.contents import SIGNATURE
 from mistral7b.release.http import Stated, forget, get, get_small
-from mistral7b.release.inspect import check_files
+from mistral7b.release.inspect import SIGNATURE, check_files
 
 Take = Callable[[str, Path], bool]  # (sha256, where to put it) -> whether it was at hand
 Progress = Callable[[int, int], None]  # (bytes here, bytes in all)
@@ -40,7 +39,7 @@ def fetch_folder(url: str, folder: Path, claim: Claim, *, take: Take, progress: 
     try:
         check_files([(name, file.size) for name, file in listed.items()], launch=False)
     except ReleaseError as error:
-        raise ReleaseError(f"{url} is refused: {str(error).partition(': ')[2]}") from None
+        raise ReleaseError(f"{url} is refused: {error}") from None
     wanted = {name: file for name, file in listed.items() if claim.wants(name)}
     if not wanted:
         raise StoreError(f"none of the {len(listed)} files of {url} matches --only; they are {', '.join(listed)}")

@@ -20,7 +20,6 @@ from mistral7b.release.keys import ALGORITHM, canonical, fingerprint, public_byt
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-SIGNATURE = f"{MANIFEST}.sig"
 _MOST = 16 << 20  # bytes
 
 

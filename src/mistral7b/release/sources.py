@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, quote, unquote, urldefrag, urlsplit
 
 from mistral7b.errors import StoreError
 from mistral7b.release.http import UNKNOWN, Stated
+from mistral7b.release.inspect import PICKLES
 
 Kind = Literal["magnet", "torrent", "folder", "tar", "file"]
 
-_PICKLES = (".pth", ".pt", ".bin", ".pkl", ".ckpt")
 _FILES = (".gguf", ".safetensors")
 _TOPIC = re.compile(r"urn:(btih:(?:[0-9a-f]{40}|[a-z2-7]{32})|btmh:1220[0-9a-f]{64})", re.ASCII | re.IGNORECASE)
 _DIGEST = re.compile(r"(md5=[0-9a-f]{32}|sha256=[0-9a-f]{64})", re.ASCII)
@@ -92,7 +92,7 @@ def _address(link: str) -> Source:
     last = unquote(parts.path.rstrip("/").rsplit("/", 1)[-1])
     if fragment and not _DIGEST.fullmatch(fragment):
         raise StoreError(f"#{fragment} is no hash; write #sha256= and 64 hexadecimal digits, or leave it out")
-    if last.endswith(_PICKLES):
+    if last.endswith(PICKLES):
         raise StoreError(f"{last} is a pickle, which can run code and is refused; name a repository or release with safetensors")
     algorithm, _, digest = fragment.partition("=")
     stated = Stated(algorithm, digest) if digest else UNKNOWN

@@ -14,10 +14,11 @@ from mistral7b.checkpoint.configs import HF, PARAMS
 from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import CheckpointError, ReleaseError, StoreError
-from mistral7b.release.contents import SIGNATURE
 from mistral7b.release.events import Event, Metadata, hashes_of
 from mistral7b.release.extra import needed_for
+from mistral7b.release.holding import TORRENT
 from mistral7b.release.http import get_small
+from mistral7b.release.inspect import SIGNATURE
 from mistral7b.release.launch import is_launch
 from mistral7b.release.sources import clean
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from mistral7b.release.sources import Source
     from mistral7b.release.ways import Fetch
 
-_TORRENT = "release.torrent"
 _MIRROR_TIMEOUT_S = 5.0  # which keeps the swarm waiting
 _FIRST = (MANIFEST, SIGNATURE, PARAMS, HF)  # small, and every model has one of them
 
@@ -65,7 +65,7 @@ def swarm(fetch: Fetch) -> Check:
         only = tuple(glob.escape(name) for name in (*missing, MANIFEST, SIGNATURE)) if at_hand else only
     fetch.folder = part(only)
     if fetch.torrent is None:
-        beside = (folder / _TORRENT for folder in (fetch.folder.parent, fetch.folder.parent.parent))
+        beside = (folder / TORRENT for folder in (fetch.folder.parent, fetch.folder.parent.parent))
         fetch.torrent = next((path for path in beside if path.is_file()), None)
     for name, file in at_hand.items():
         if not fetch.take(file.sha256, fetch.folder / name):
@@ -85,7 +85,7 @@ def _listed(folder: Path) -> dict[str, FileHash]:
 
 def _link(fetch: Fetch) -> tuple[str, tuple[str, ...]]:
     """(The magnet link or the path of a .torrent, with the mirrors as web seeds; the info hashes in hex)."""
-    source, torrent = fetch.source, fetch.room / _TORRENT
+    source, torrent = fetch.source, fetch.room / TORRENT
     if source.kind == "magnet":
         seeds = _web_seeds(fetch, source.title)
         # Where a mirror has the .torrent, no peer is needed to learn what the hash stands for.

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mistral7b.checkpoint.digest import BLOCK
 from mistral7b.errors import ReleaseError
-from mistral7b.release.contents import PICKLES, is_known, refuse_name
+from mistral7b.release.inspect import PICKLES, check_member, is_known
 
 _MOST_FILES = 1_000
 _MOST_HEADERS = 4 << 20  # bytes of all headers together; a block of 512 a file, and two or three for a long name
@@ -82,7 +82,7 @@ def _plain_name(member: tarfile.TarInfo, *, launch: bool) -> str | None:
     name = parts[-1]
     if not is_known(name) and not name.lower().endswith(PICKLES):
         return None
-    refuse_name(name, launch=launch)
+    check_member(name, launch=launch)
     return name
 
 
