@@ -4,7 +4,8 @@
 
 From the same first weights, with the same optimizer, rates and clipping; `--steps` of a run that has a metrics.jsonl already. In
 fp32. transformers is given each micro-batch as one row whose position_ids restart with each document, from which it makes a mask
-that keeps documents apart. A run of this script that was stopped goes on from `--out`.pt.
+that keeps documents apart. A run of this script that was stopped goes on from `--out`.pt. `--device cuda` where our run
+was on a GPU.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ class Named(torch.nn.Module):
 
 def loss_of(model: MistralForCausalLM, micro: MicroBatch) -> Tensor:
     """Summed nats of a micro-batch's targets."""
-    batch = micro.batch
-    logits = model(input_ids=batch.ids[None], position_ids=batch.positions[None], use_cache=False).logits[0]
-    return F.cross_entropy(logits, micro.targets, ignore_index=-100, reduction="sum")
+    ids, positions, targets = (x.to(model.device) for x in (micro.batch.ids, micro.batch.positions, micro.targets))
+    logits = model(input_ids=ids[None], position_ids=positions[None], use_cache=False).logits[0]
+    return F.cross_entropy(logits, targets, ignore_index=-100, reduction="sum")
 
 
 def step(model: MistralForCausalLM, micros: list[MicroBatch], optims: list[torch.optim.Optimizer], most: float) -> float:
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--set", dest="variables", action="append", default=[])
     parser.add_argument("--steps", type=int, default=245)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     recipe = read_recipe(args.recipe, Pretrain, settings(args.variables))
@@ -92,11 +94,11 @@ def main() -> None:
     rows = course(recipe, Shards.open(recipe.data.shards))
     steps = rows.steps(recipe.rows)
     ours = {line["step"]: line["loss"] for line in journal.read(recipe.run / journal.METRICS) if "loss" in line}
-    model = theirs(recipe.model, recipe.seed)
+    model = theirs(recipe.model, recipe.seed).to(args.device)  # type: ignore[arg-type]
     optims = optimizers(Named(model, recipe.model), recipe.optimizer)
     kept, found = args.out.with_suffix(".pt"), list[dict[str, float]]()
     if kept.exists():
-        state = torch.load(kept, weights_only=True)
+        state = torch.load(kept, weights_only=True, map_location=args.device)
         model.load_state_dict(state["model"])
         for optimizer, held in zip(optims, state["optims"], strict=True):
             optimizer.load_state_dict(held)

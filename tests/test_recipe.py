@@ -52,7 +52,7 @@ SMALLEST = "name: a\ndata: corpus\n"
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Any:
-    def write(text: str | bytes, /, kind: type[Any] = Whole, **variables: str) -> Any:
+    def write(text: str | bytes, kind: type[Any] = Whole, /, **variables: str) -> Any:
         path = tmp_path / "recipe.yaml"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return read_recipe(path, kind, variables)
@@ -170,12 +170,32 @@ def test_variables(recipe: Any, tmp_path: Path) -> None:
     assert type(found.name) is type(found.tags[0]) is str
     with pytest.raises(RecipeError, match="steps must be an integer, not 'three'"):
         recipe(text, DATA="d", N="three", RATE="1")
-    with pytest.raises(RecipeError, match=r"\$\{DTAA\} stands nowhere in it, so --set DTAA=... would change nothing"):
+    with pytest.raises(
+        RecipeError, match=r"DTAA is no key of it and \$\{DTAA\} stands nowhere in it: --set DTAA=... changes nothing"
+    ):
         recipe(SMALLEST, DTAA="d")
 
 
+def test_keys_given_beside_the_file(recipe: Any) -> None:
+    text = SMALLEST + "betas: [0.9, 0.99]\nextra: &a {threshold: 0.5}\ndedup: {minhash: *a}\nsteps: ${steps}\n"
+    keys = {"steps": "7", "kind": "code", "data": "else", "dedup.exact": "false", "dedup.minhash.bands": "3", "every": "never"}
+    found = recipe(text, **keys)
+    assert (found.steps, found.kind, found.every, found.betas) == (7, "code", "never", (0.9, 0.99))
+    assert found.data == Path("else"), "counts from where the program runs"
+    assert (found.dedup, found.extra) == (Dedup(False, MinHash(0.5, 3)), {"threshold": 0.5})
+    assert recipe(SMALLEST, **{"dedup.minhash.threshold": "0.25"}).dedup.minhash == MinHash(0.25)
+    for key, value, said in (
+        ("kind", "verse", "kind must be prose or code or 3, not 'verse'"),
+        ("dedup.exakt", "true", "dedup.exakt is not known; did you mean exact"),
+        ("steps.of", "1", "steps must be a block of `key: value` lines, not 10"),
+        ("steps", "many", "steps must be an integer, not 'many'"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            recipe(SMALLEST + "steps: 10\n", **{key: value})
+
+
 def test_settings() -> None:
-    assert settings(["DATA=../a=b", "N="]) == {"DATA": "../a=b", "N": ""}
+    assert settings(["DATA=../a=b", "N=", "a.b_c.d=1"]) == {"DATA": "../a=b", "N": "", "a.b_c.d": "1"}
     for pairs, said in ((["DATA"], "write NAME=VALUE"), (["=x"], "NAME=VALUE"), (["A=1", "A=1"], "given twice")):
         with pytest.raises(RecipeError, match=said):
             settings(pairs)

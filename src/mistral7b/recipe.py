@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,7 +20,7 @@ from mistral7b.errors import Mistral7BError, RecipeError
 
 T = TypeVar("T")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_NAME = re.compile(r"[A-Za-z_]\w*")
+_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 _WORDS = {str: "text", int: "an integer", float: "a number", bool: "true or false", Path: "a path", types.NoneType: "null"}
 
 
@@ -29,19 +29,27 @@ def read_recipe(path: Path, kind: type[T], variables: Mapping[str, str] | None =
 
     Understood: nested dataclasses, `list[X]`, `tuple[X, ...]`, `dict[str, X]`, `X | None` and other unions, `Literal`, `Path`,
     `int`, `float` (also `1e-4`, which YAML 1.1 reads as text), `bool`, `str`, `Any`. `${NAME}` in a value is replaced from
-    `variables`. A relative path counts from the recipe's folder; one that begins with a variable was given by whoever runs
-    the program, and counts from where it runs.
+    `variables`; one of them that is a dotted key instead (`optimizer.rate`) stands in place of what the file says there. A
+    relative path counts from the recipe's folder; one that begins with a variable, or is one, was given by whoever runs the
+    program, and counts from where it runs.
 
     Raises RecipeError, naming file and dotted key, for a file that is not YAML, a key that is unknown, missing or there
     twice, a value of another type, a variable without a value or a value without a variable, and for what a dataclass' own
     `__post_init__` refuses (ValueError or an error of ours).
     """
     path = Path(path)
-    given = dict(variables or {})
-    used: set[str] = set()
-    found = _Reader(path.parent).value(kind, _replaced(read_raw(path), given, used, path, ""), _Place(path))
+    raw, given, used = read_raw(path), dict(variables or {}), set[str]()
+    stands, keys = set(_VARIABLE.findall(str(raw))), {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in given.keys() - stands:
+        if name.split(".")[0] in keys:
+            _override(raw, name.split("."), given[name], _Place(path))
+            used.add(name)
+    found = _Reader(path.parent).value(kind, _replaced(raw, given, used, path, ""), _Place(path))
     if spare := sorted(given.keys() - used):
-        raise RecipeError(f"{path}: ${{{spare[0]}}} stands nowhere in it, so --set {spare[0]}=... would change nothing")
+        name = spare[0]
+        raise RecipeError(
+            f"{path}: {name} is no key of it and ${{{name}}} stands nowhere in it: --set {name}=... changes nothing"
+        )
     return found  # type: ignore[no-any-return] # of type `kind`, which a reader by type hints cannot tell mypy
 
 
@@ -69,12 +77,12 @@ def read_raw(path: Path) -> dict[str, Any]:
 
 
 def settings(pairs: Iterable[str]) -> dict[str, str]:
-    """`--set NAME=VALUE` options as variables; raises RecipeError for one that is no such pair or names a variable again."""
+    """`--set NAME=VALUE` options by name; raises RecipeError for one that is no such pair or names one again."""
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not _NAME.fullmatch(name):
-            raise RecipeError(f"--set {pair}: write NAME=VALUE, such as --set DATA=../data")
+            raise RecipeError(f"--set {pair}: write NAME=VALUE, such as --set DATA=../data or --set optimizer.rate=1e-4")
         if name in found:
             raise RecipeError(f"--set {name} is given twice")
         found[name] = value
@@ -124,6 +132,21 @@ class _Place:
 
     def wrong(self, why: str) -> RecipeError:
         return RecipeError(f"{self.file}: {self.key} {why}" if self.key else f"{self.file}: {why}")
+
+
+def _override(raw: dict[str, Any], keys: Sequence[str], text: str, place: _Place) -> None:
+    """Puts `text`, as YAML reads a scalar, at a key within blocks; blocks that are not there are made."""
+    for key in keys[:-1]:
+        place = place.at(key)
+        held = raw.get(key)
+        raw[key] = raw = dict(_mapping({} if held is None else held, place))  # a copy: an anchor may stand in two places
+    raw[keys[-1]] = _given(text)
+
+
+def _given(text: str) -> _Set:
+    made = _Set(text)
+    made.leads = True
+    return made
 
 
 def _replaced(value: Any, given: Mapping[str, str], used: set[str], file: Path, key: str) -> Any:

@@ -120,13 +120,3 @@ def test_each_broken_promise_is_caught_at_birth(changes: dict[str, object], word
 def test_tables_that_do_not_go_together(tables: list[Sequence[int] | None], words: str) -> None:
     with pytest.raises(AssertionError, match=words):
         TokenBatch.pack([Span([5], 0, table) for table in tables])
-
-
-def test_to_the_cpu_is_itself_and_elsewhere_is_moved_whole() -> None:
-    batch = _batch()
-    assert batch.to(torch.device("cpu")) is batch
-    moved = batch.to(torch.device("meta"))
-    for name in GOOD:
-        assert getattr(moved, name).device.type == "meta"
-        assert getattr(moved, name).shape == getattr(batch, name).shape
-    assert _batch(tables=None, positions=[0, 1, 2, 0, 1]).to(torch.device("meta")).tables is None

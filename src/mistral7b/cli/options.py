@@ -82,7 +82,11 @@ Quiet = Annotated[
 ]
 Variables = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="The value of a ${NAME} in the recipe; may be given several times."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A ${NAME} or a key of the recipe (optimizer.rate=1e-4); may be given several times.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=_OUTPUT)]
 

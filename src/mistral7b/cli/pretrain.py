@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mistral7b.train.run import Outcome
 
 EXAMPLES = examples(
-    "mistral7b pretrain recipes/tiny/pretrain.yaml --set RUN=runs/tiny --set SHARDS=runs/tiny/shards",
+    "mistral7b pretrain recipes/tiny/pretrain.yaml --set RUN=runs/tiny --set precision=bf16",
     "torchrun --nproc-per-node 8 -m mistral7b pretrain recipes/7b-pretrain.yaml --set RUN=runs/7b --set SHARDS=shards",
     "mistral7b pretrain --plan recipes/7b-pretrain.yaml --set RUN=runs/7b --set SHARDS=shards --world-size 64 "
     "--device h100 --tokens 2e12",

@@ -1,7 +1,4 @@
-"""Attention of packed documents on CUDA: FlexAttention over the blocks that its queries see, compiled, backward pass included.
-
-Not run yet on the device it is for: tests hold the blocks and the rule against `kernels.packed` on a CPU, uncompiled.
-"""
+"""Attention of packed documents on CUDA: FlexAttention over the blocks that its queries see, compiled, backward pass included."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mistral7b.kernels.interface import visible
@@ -24,29 +22,36 @@ BLOCK = 128  # FlexAttention's own default, for queries and keys
 
 @dataclass(frozen=True)
 class FlexPlan:
-    """What the blocks of a batch see, the same in every layer: blocks x blocks numbers and a row of T, never T x T."""
+    """What the blocks of a batch see, the same in every layer: blocks x blocks numbers and a row of T, never T x T.
+
+    `spare` rows of zeros, which nobody reads, fill the last block: whole blocks need one compilation for all lengths.
+    """
 
     mask: BlockMask
+    spare: int
 
     @classmethod
     def of(cls, positions: Tensor, window: int | None, device: torch.device) -> FlexPlan:
         """The plan for `positions` `[T]` on the CPU, which restart at 0 with each document."""
         from torch.nn.attention.flex_attention import BlockMask
 
+        spare = -len(positions) % BLOCK
+        positions = torch.cat((positions, torch.arange(spare)))  # a document of their own
         rows = len(positions)
         partial, full = _blocks(oldest_seen(positions, window))
         (seen, which), (all_seen, which_all) = (_listed(kinds, device) for kinds in (partial, full))
         first = torch.arange(rows) - positions  # of each row's document
         rule = mask_rule(first.to(device), window)
-        return cls(
-            BlockMask.from_kv_blocks(seen, which, all_seen, which_all, BLOCK_SIZE=BLOCK, mask_mod=rule, seq_lengths=(rows, rows))
-        )
+        mask = BlockMask.from_kv_blocks(
+            seen, which, all_seen, which_all, BLOCK_SIZE=BLOCK, mask_mod=rule, seq_lengths=(rows, rows)
+        )  # fmt: skip
+        return cls(mask, spare)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Shapes as in `Kernels.attention`."""
-        batched = [x.transpose(0, 1)[None] for x in (q, k, v)]
+        batched = [F.pad(x, (0, 0, 0, 0, 0, self.spare)).transpose(0, 1)[None] for x in (q, k, v)]
         out = _function(q.device.type)(*batched, block_mask=self.mask, enable_gqa=True)
-        found: Tensor = out[0].transpose(0, 1)
+        found: Tensor = out[0].transpose(0, 1)[: len(q)]
         return found
 
 
@@ -90,4 +95,4 @@ def _function(device: str) -> Any:
 def _compiled() -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=False)
+    return torch.compile(flex_attention)  # for the first length, and at a second for any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -33,7 +33,7 @@ class TokenBatch:
     `ids` and `positions` are `[T]`, `borders` `[S + 1]` (sequence s holds rows `borders[s]` up to `borders[s + 1]`),
     `tables` `[S, R]` page tables or None, `logit_rows` `[N]` the rows whose logits are wanted, `adapters` `[S]` the number of
     the adapter (see `lora`) that each sequence goes through, -1 for none; None: all through adapter 0, if the network has
-    one. All int64, on the CPU until `to`.
+    one. All int64, on the CPU.
     """
 
     ids: Tensor
@@ -44,8 +44,6 @@ class TokenBatch:
     adapters: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.ids.device.type != "cpu":
-            return
         rows, borders, logit_rows = len(self.ids), self.borders.tolist(), self.logit_rows.tolist()
         assert rows > 0, "a batch needs a token"
         assert self.ids.dim() == 1, "ids are flat"
@@ -87,13 +85,6 @@ class TokenBatch:
     def adapter_rows(self) -> Tensor | None:
         """The adapter of each row, `[T]`; None where `adapters` is."""
         return None if self.adapters is None else torch.repeat_interleave(self.adapters, self.borders.diff())
-
-    def to(self, device: torch.device) -> TokenBatch:
-        """The same batch on another device; lengths stay tensors."""
-        if device.type == "cpu":
-            return self
-        named = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return replace(self, **{name: t.to(device, non_blocking=True) for name, t in named if t is not None})
 
 
 def _int64(numbers: list[int] | list[Sequence[int]]) -> Tensor:

@@ -68,7 +68,7 @@ def preferences(trainee: PreferenceTrainee, source: Rows, ranks: Ranks, *, most:
     sums = torch.zeros(5, dtype=torch.float64, device=ranks.device)
     for (i,) in _shares(rows, 1, ranks):
         micro = micro_batch([source.row(min(i, rows - 1))])
-        (margin,), drift = trainee(micro.batch.to(ranks.device), micro.targets, drift=True)
+        (margin,), drift = trainee(micro.batch, micro.targets, drift=True)
         if i < rows:
             sums += torch.stack([margin > 0, margin, torch.ones_like(margin), drift.sum(), torch.full_like(margin, len(drift))])
     preferred, margins, pairs, drifts, tokens = ranks.sum(sums).tolist()

@@ -125,6 +125,8 @@ class _Finetuning:
         facts = {
             "base": recipe.model,
             **progress.told(),
+            "ranks": self.ranks.world,
+            "device": self.ranks.device_name,
             key_of(self.measures): figures,
             "examples_sha256": self.examples.sha256,
             "recipe": as_json(replace(recipe, run=Path())),

@@ -76,7 +76,7 @@ def training_step(
         watchdog.beat()
         synchronise(trainee, i == len(micro_batches) - 1)
         with _autocast(precision, ranks, trainee):
-            loss = trainee(micro.batch.to(ranks.device), micro.targets)
+            loss = trainee(micro.batch, micro.targets)
         assert isinstance(loss, Loss)
         # Sharding averages gradients over the data ranks.
         (loss.total * (ranks.data_ranks / max(targets, 1))).backward()

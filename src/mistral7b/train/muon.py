@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from mistral7b.train.sharded import local, local_of, whole
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration: steep at zero, near 1 at 1
 _ITERATIONS = 5
+_AT_ONCE = 1 << 22  # numbers of the matrices that are made orthogonal together
 
 
 class Muon(torch.optim.Optimizer):
@@ -28,31 +29,46 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         assert closure is None, "no closure"
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, group["lr"], group["weight_decay"], group["momentum"])
+            for weights in _alike(group["params"]):
+                self._update(weights, group["lr"], group["weight_decay"], group["momentum"])
 
-    def _update(self, weight: Tensor, rate: float, decay: float, momentum: float) -> None:
+    def _update(self, weights: Sequence[Tensor], rate: float, decay: float, momentum: float) -> None:
+        ahead = torch.stack([whole(self._ahead(weight, momentum)) for weight in weights])
+        steps = orthogonal(ahead) * (0.2 * max(ahead.shape[1:]) ** 0.5)
+        for weight, step in zip(weights, steps, strict=True):
+            local(weight).mul_(1 - rate * decay).sub_(local_of(step, weight), alpha=rate)
+
+    def _ahead(self, weight: Tensor, momentum: float) -> Tensor:
         state, grad = self.state[weight], weight.grad
         assert grad is not None
         if not state:
             state["momentum"] = torch.zeros_like(weight)
         mean: Tensor = state["momentum"]
         mean.lerp_(grad, 1 - momentum)
-        ahead = grad.lerp(mean, momentum)
-        full = whole(ahead)
-        step = local_of(orthogonal(full) * (0.2 * max(full.shape) ** 0.5), weight)
-        local(weight).mul_(1 - rate * decay).sub_(step, alpha=rate)
+        return grad.lerp(mean, momentum)
+
+
+def _alike(weights: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Those with a gradient, by shape, as many at once as are small: of a small matrix the calls take longer than the work."""
+    kinds: dict[torch.Size, list[Tensor]] = {}
+    for weight in weights:
+        if weight.grad is not None:
+            kinds.setdefault(weight.shape, []).append(weight)
+    for shape, kind in kinds.items():
+        some = max(1, _AT_ONCE // shape.numel())
+        for start in range(0, len(kind), some):
+            yield kind[start : start + some]
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """About U V^T of x = U S V^T: singular values between 0.7 and 1.2, by products alone; fp32 on a CPU, else bf16."""
+    """About U V^T of each x = U S V^T of `[N, rows, columns]`: singular values between 0.7 and 1.2, by products alone; fp32 on a
+    CPU, else bf16."""
     a, b, c = _QUINTIC
     y = x.float() if x.device.type == "cpu" else x.bfloat16()
-    y = y.T if x.shape[0] > x.shape[1] else y
-    y = y / (y.norm() + 1e-7)
+    y = y.mT if x.shape[1] > x.shape[2] else y
+    y = y / (torch.linalg.vector_norm(y, dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
-        gram = y @ y.T
+        gram = y @ y.mT
         y = a * y + (b * gram + c * gram @ gram) @ y
-    found: Tensor = (y.T if x.shape[0] > x.shape[1] else y).float()
+    found: Tensor = (y.mT if x.shape[1] > x.shape[2] else y).float()
     return found

@@ -48,7 +48,7 @@ class PreferenceTrainee(Trainee):
         states = self.model.hidden(batch)
         gained = log_likelihoods(states, head, targets) - usual
         lengths = batch.borders.diff()
-        of = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+        of = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(gained.device)
         sums = torch.zeros(len(lengths), device=gained.device).index_add(0, of, gained)
         margins = sums[0::2] - sums[1::2]
         if drift:
@@ -60,4 +60,4 @@ class PreferenceTrainee(Trainee):
 
 def switched_off(batch: TokenBatch) -> TokenBatch:
     """The same batch through the base alone."""
-    return replace(batch, adapters=torch.full((len(batch.borders) - 1,), -1, device=batch.borders.device))
+    return replace(batch, adapters=torch.full((len(batch.borders) - 1,), -1))

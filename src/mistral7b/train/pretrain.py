@@ -100,6 +100,8 @@ class _Pretraining:
         folder = self.recipe.run / MODEL
         facts = {
             **progress.told(),
+            "ranks": self.ranks.world,
+            "device": self.ranks.device_name,
             "held_out_bits_per_byte": figures,
             "shards_sha256": self.shards.sha256,
             "data_sha256": self.shards.manifest["documents_sha256"],

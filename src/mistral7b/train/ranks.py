@@ -41,6 +41,11 @@ class Ranks:
         return self.rank == 0
 
     @property
+    def device_name(self) -> str:
+        """What computes, as a record tells it: "NVIDIA H100 80GB HBM3", "cpu"."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @property
     def tensor(self) -> DeviceMesh | None:
         """The ranks that share each matrix; None where nobody does."""
         return None if self.mesh is None or self.mesh["tensor"].size() == 1 else self.mesh["tensor"]
