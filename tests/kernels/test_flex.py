@@ -1,5 +1,5 @@
 """FlexAttention's plan, as far as a CPU can follow it: the rule against `visible`, the blocks against the rule, the uncompiled
-result against packed attention. The compiled kernel runs on CUDA only, and was not run there."""
+result against packed attention. The compiled kernel runs on CUDA only (tests/cuda)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Attention of packed documents on CUDA: FlexAttention over the blocks that its queries see, compiled, backward pass included."""
+"""Attention of packed documents on CUDA: FlexAttention over the blocks that its queries see, compiled, backward pass included.
+
+Compiled anew for each length, since for any length at once torch's compiler may never end; so lengths are powers of two.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,14 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 BLOCK = 128  # FlexAttention's own default, for queries and keys
+_LEAST = 256  # rows: eight lengths, which is what torch's compiler keeps of a function, end at 32,768
 
 
 @dataclass(frozen=True)
 class FlexPlan:
     """What the blocks of a batch see, the same in every layer: blocks x blocks numbers and a row of T, never T x T.
 
-    `spare` rows of zeros, which nobody reads, fill the last block: whole blocks need one compilation for all lengths.
+    `spare` rows of zeros, which nobody reads, make the length a power of two.
     """
 
     mask: BlockMask
@@ -35,8 +39,8 @@ class FlexPlan:
         """The plan for `positions` `[T]` on the CPU, which restart at 0 with each document."""
         from torch.nn.attention.flex_attention import BlockMask
 
-        spare = -len(positions) % BLOCK
-        positions = torch.cat((positions, torch.arange(spare)))  # a document of their own
+        spare = max(_LEAST, 1 << (len(positions) - 1).bit_length()) - len(positions)
+        positions = torch.cat((positions, torch.arange(spare) % BLOCK))  # short documents, which cost next to nothing
         rows = len(positions)
         partial, full = _blocks(oldest_seen(positions, window))
         (seen, which), (all_seen, which_all) = (_listed(kinds, device) for kinds in (partial, full))
@@ -95,4 +99,4 @@ def _function(device: str) -> Any:
 def _compiled() -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention)  # for the first length, and at a second for any
+    return torch.compile(flex_attention, dynamic=False)

@@ -42,8 +42,9 @@ class TrainingKernels(TorchKernels):
         return _SwiGLU.apply(gate, up)  # type: ignore[no-untyped-call,no-any-return]
 
     def plan_packed(self, positions: Tensor, window: int | None, device: torch.device) -> object:
-        """Query blocks over window slices; on CUDA FlexAttention's blocks, which has no backward pass on a CPU."""
-        if device.type != "cuda":
+        """Query blocks over window slices; where a backward pass follows, on CUDA FlexAttention's blocks, which has none on a
+        CPU."""
+        if device.type != "cuda" or not torch.is_grad_enabled():
             return super().plan_packed(positions, window, device)
         from mistral7b.kernels.flex import FlexPlan  # brings torch's compiler along
 

@@ -33,19 +33,17 @@ class Muon(torch.optim.Optimizer):
                 self._update(weights, group["lr"], group["weight_decay"], group["momentum"])
 
     def _update(self, weights: Sequence[Tensor], rate: float, decay: float, momentum: float) -> None:
-        ahead = torch.stack([whole(self._ahead(weight, momentum)) for weight in weights])
+        grads = [weight.grad for weight in weights if weight.grad is not None]
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(weight)
+        means = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_lerp_(means, grads, 1 - momentum)
+        ahead = torch.stack([whole(each) for each in torch._foreach_lerp(grads, means, momentum)])
         steps = orthogonal(ahead) * (0.2 * max(ahead.shape[1:]) ** 0.5)
-        for weight, step in zip(weights, steps, strict=True):
-            local(weight).mul_(1 - rate * decay).sub_(local_of(step, weight), alpha=rate)
-
-    def _ahead(self, weight: Tensor, momentum: float) -> Tensor:
-        state, grad = self.state[weight], weight.grad
-        assert grad is not None
-        if not state:
-            state["momentum"] = torch.zeros_like(weight)
-        mean: Tensor = state["momentum"]
-        mean.lerp_(grad, 1 - momentum)
-        return grad.lerp(mean, momentum)
+        ours = [local(weight) for weight in weights]
+        torch._foreach_mul_(ours, 1 - rate * decay)
+        torch._foreach_add_(ours, [local_of(step, weight) for step, weight in zip(steps, weights, strict=True)], alpha=-rate)
 
 
 def _alike(weights: Iterable[Tensor]) -> Iterator[list[Tensor]]:
