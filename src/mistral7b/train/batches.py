@@ -55,6 +55,10 @@ class Course:
         stage = bisect_right(self.ends, index)
         return self.stages[stage].row(index - (self.ends[stage] - self.stages[stage].rows))
 
+    def begins(self, rows: range) -> bool:
+        """Whether a stage but the first begins within these rows."""
+        return any(end in rows for end in self.ends[:-1])
+
     def steps(self, rows: int) -> int:
         """Whole steps of so many rows; raises RecipeError if there is none."""
         if self.rows < rows:

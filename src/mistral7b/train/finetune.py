@@ -21,7 +21,7 @@ from mistral7b.store.names import resolve
 from mistral7b.tokens import chat
 from mistral7b.train.adapted import adapter_only, build
 from mistral7b.train.base import published, tokenizer_of
-from mistral7b.train.batches import MicroBatch, check_shares, micro_batches
+from mistral7b.train.batches import Course, MicroBatch, check_shares, micro_batches
 from mistral7b.train.evaluate import continuations, mean_loss, preferences
 from mistral7b.train.examples import Examples, read_examples
 from mistral7b.train.export import export
@@ -96,6 +96,10 @@ class _Finetuning:
         if self.recipe.objective == "dpo":  # a pair counts once, however long
             found = [replace(micro, wanted=(len(micro.batch.borders) - 1) // 2) for micro in found]
         return found
+
+    def turns(self, step: int) -> bool:
+        train, rows = self.examples.train, self.recipe.batch_rows
+        return isinstance(train, Course) and train.begins(range(step * rows, (step + 1) * rows))
 
     def flops(self, micro: MicroBatch) -> float:
         return self.recipe.work * batch_flops(self.checkpoint.config, micro.batch.positions)

@@ -101,6 +101,9 @@ class Task(Protocol):
     def micro_batches(self, step: int) -> Sequence[MicroBatch]:
         """This rank's share of a step, counted from 0: a function of the step alone."""
 
+    def turns(self, step: int) -> bool:
+        """Whether other data than before begin within a step."""
+
     def flops(self, micro: MicroBatch) -> float:
         """What the mathematics of one micro-batch asks for."""
 
@@ -179,6 +182,8 @@ class Run:
         begun = time.monotonic()
         self.watchdog.beat(f"step {progress.step + 1}: data")
         micro_batches = task.micro_batches(progress.step)
+        if task.turns(progress.step):
+            progress.norms = Norms()  # what was usual before would call their gradients spikes
         # What is left out at random is a function of the step too.
         torch.manual_seed(((self.recipe.seed * 1_000_003 + progress.step) * 65_537 + self.ranks.data_rank) % 2**63)
         set_rates(self.optims, rate := share(recipe.schedule, progress.step, task.steps))
