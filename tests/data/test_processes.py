@@ -39,6 +39,17 @@ def test_items_are_taken_a_few_at_a_time() -> None:
     assert next(items) <= 20 + 4 * 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_is_the_parents_business(number: signal.Signals) -> None:
+    """A run that is asked to stop by a signal to its whole group ends in its own time."""
+    with closing(in_order(neg, range(200), 2)) as made:
+        assert next(made) == 0
+        for worker in active_children():
+            assert worker.pid is not None
+            os.kill(worker.pid, number)
+        assert list(made) == [-item for item in range(1, 200)]
+
+
 def test_a_process_that_ends_early_is_told() -> None:
     with pytest.raises(DataError, match="a process ended early"):
         list(in_order(os._exit, [7], 2))
