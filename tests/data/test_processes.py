@@ -39,6 +39,13 @@ def test_items_are_taken_a_few_at_a_time() -> None:
     assert next(items) <= 20 + 4 * 2
 
 
+def test_what_cannot_be_pickled_for_its_depth_is_worked_on_here() -> None:
+    deep: list[object] = []
+    for _ in range(10_000):
+        deep = [deep]
+    assert list(in_order(len, [[1, 2], deep, [], deep], 2)) == [2, 1, 0, 1]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_is_the_parents_business(number: signal.Signals) -> None:
     """A run that is asked to stop by a signal to its whole group ends in its own time."""

@@ -20,9 +20,9 @@ _AHEAD = 4  # items a process that are out, or done before their turn
 def in_order(work: Callable[[Item], Made], items: Iterable[Item], processes: int) -> Generator[Made, None, None]:
     """`map(work, items)` on `processes` spawned processes, at most four items a process ahead of what was taken.
 
-    `work`, its items and what it makes are pickled. Close the iterator when done with it (`contextlib.closing`): however it
-    ends, its processes have ended then; one whose parent was killed ends by itself. Raises DataError for a process that ends
-    early, which tells why on stderr.
+    `work`, its items and what it makes are pickled; an item nested too deep for that is worked on in this process. Close the
+    iterator when done with it (`contextlib.closing`): however it ends, its processes have ended then; one whose parent was
+    killed ends by itself. Raises DataError for a process that ends early, which tells why on stderr.
     """
     given = enumerate(items)
     pipes: list[Connection] = []
@@ -31,7 +31,7 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], processes: int
         with _unheard():
             for _ in range(processes):
                 _start(work, pipes, workers)
-        yield from _results(given, pipes)
+        yield from _results(work, given, pipes)
     finally:
         for worker in workers:
             worker.kill()
@@ -51,7 +51,7 @@ def _start(work: Callable[[Item], Made], pipes: list[Connection], workers: list[
     workers.append(worker)
 
 
-def _results(given: Iterator[tuple[int, Item]], pipes: list[Connection]) -> Iterator[Made]:
+def _results(work: Callable[[Item], Made], given: Iterator[tuple[int, Item]], pipes: list[Connection]) -> Iterator[Made]:
     """Only a process that waits is given an item, so that no pipe fills from both ends."""
     free, busy = list(pipes), list[Connection]()
     made: dict[int, Made] = {}
@@ -59,9 +59,13 @@ def _results(given: Iterator[tuple[int, Item]], pipes: list[Connection]) -> Iter
     while True:
         try:
             while free and out - turn < _AHEAD * len(pipes) and (item := next(given, None)) is not None:
-                free[-1].send(item)
-                busy.append(free.pop())
                 out += 1
+                try:
+                    free[-1].send(item)
+                except RecursionError:  # JSON may be nested deeper than pickles can be
+                    made[item[0]] = work(item[1])
+                else:
+                    busy.append(free.pop())
             if turn == out:
                 return
             ready = wait(busy)
