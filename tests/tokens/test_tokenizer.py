@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import shutil
 import subprocess
@@ -199,3 +200,12 @@ def test_encoding_needs_no_mistral_common_import() -> None:
         "print(any(name in sys.modules for name in ('pydantic', 'mistral_common.tokens', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_another_process_is_given_the_file(v1: Tokenizer, v2: Tokenizer, v3: Tokenizer) -> None:
+    for tokenizer in (v1, v2, v3):
+        raw = pickle.dumps(tokenizer)
+        assert len(raw) < 1000
+        again = pickle.loads(raw)
+        assert (again.path, again.version) == (tokenizer.path, tokenizer.version)
+        assert again.encode("Hello") == tokenizer.encode("Hello")

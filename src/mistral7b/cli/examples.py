@@ -25,7 +25,7 @@ def check_examples(recipe: Finetune, target: Path | None, as_json: bool) -> None
     """
     _only_examples(recipe)
     from mistral7b.train.base import tokenizer_of
-    from mistral7b.train.examples import services_of
+    from mistral7b.train.examples import encoders, services_of
 
     data, tokenizer = recipe.data, tokenizer_of(recipe)
     paths = [*(each.path for each in data.train), *data.held_out]
@@ -35,6 +35,7 @@ def check_examples(recipe: Finetune, target: Path | None, as_json: bool) -> None
         "on": data.loss_on,
         "too_long": data.too_long,
         "services": services_of(data),
+        "processes": encoders(),
     }
     reports: dict[str, Report] = {}
     for path in paths:

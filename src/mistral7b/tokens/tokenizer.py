@@ -38,6 +38,10 @@ class Tokenizer:
         self.vocab_size: int = processor.vocab_size()
         self._processor = processor
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as the name of its file, which another process then loads."""
+        return type(self).load, (self.path, self.version)
+
     @classmethod
     def load(cls, path: Path, version: TokenizerVersion | None = None) -> Tokenizer:
         """The tokenizer in `path`; its generation is `version`, else the suffix of the name, else what the file holds.

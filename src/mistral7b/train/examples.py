@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +20,7 @@ from mistral7b.data.instruct.shapes import Services
 from mistral7b.data.pack import IGNORED, Row
 from mistral7b.data.permutation import Permutation
 from mistral7b.errors import DataError
+from mistral7b.kernels.native_room import processors
 from mistral7b.tokens.dialogue import Sample
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train.batches import Course, Rows
@@ -67,8 +69,14 @@ def read_samples(
 ) -> Samples:
     """The samples of `files` as the recipe wants them. Raises DataError."""
     return Samples.read(
-        files, tokenizer, length=data.length, on=data.loss_on, too_long=data.too_long, services=services_of(data), beat=beat
+        files, tokenizer, length=data.length, on=data.loss_on, too_long=data.too_long, services=services_of(data),
+        processes=encoders(), beat=beat,
     )  # fmt: skip
+
+
+def encoders(most: int = 16) -> int:
+    """Processes to encode in: this rank's share of the processors of its host, whose ranks all read the examples."""
+    return max(1, min(most, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def services_of(data: FinetuneData) -> Services | None:

@@ -13,7 +13,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral7b.data.instruct.samples import Samples, pieces
+from mistral7b.data.instruct.check import check
+from mistral7b.data.instruct.encoding import pieces
+from mistral7b.data.instruct.samples import Samples
 from mistral7b.errors import DataError
 from mistral7b.tokens.dialogue import Sample, samples_of
 from mistral7b.tokens.tokenizer import Tokenizer
@@ -85,15 +87,13 @@ def test_files_packed_and_lists(tmp_path: Path, pack: str) -> None:
     ],
 )
 def test_faults_name_file_and_line(tmp_path: Path, line: Any, says: str) -> None:
-    """PAINS 43, 47: a reply that is never learned, a broken line: refused, with the place; and told to, left out."""
+    """PAINS 43, 47: a reply that is never learned, a broken line: refused, with the place."""
     path = lines(tmp_path / "it's: C;\\a.jsonl", {"text": "fine"}, line, {"text": "good"})
     with pytest.raises(DataError) as error:
         Samples.read([path], V3, length=64)
     assert str(error.value).startswith(f"{path}, line 2: ")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
-    samples = Samples.read([path], V3, length=64, skip=True)
-    assert (len(samples), samples.skipped) == (2, 1)
 
 
 def test_files_that_hold_nothing(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_files_that_hold_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         Samples.read([tmp_path / "none.jsonl"], V3, length=64)
     with pytest.raises(DataError, match="nothing to learn"):
-        Samples.read([lines(tmp_path / "b.jsonl", {"x": 1})], V3, length=64, skip=True)
+        Samples.read([lines(tmp_path / "b.jsonl", {"messages": ASKED})], V3, length=2, too_long="drop")
 
 
 def test_a_broken_list_is_told_from_the_item_on(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_broken_list_is_told_from_the_item_on(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DataError, match=says.replace("]", "\\]")):
             Samples.read([path], V3, length=64)
-        assert len(Samples.read([path], V3, length=64, skip=True)) == 1
+        assert check([path], V3).samples == 1
 
 
 def test_dialogues_that_are_too_long(tmp_path: Path) -> None:

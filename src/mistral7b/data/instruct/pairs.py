@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from mistral7b.data.instruct import messages
+from mistral7b.data.instruct.encoding import encoded
 from mistral7b.data.instruct.layouts import with_tools
 from mistral7b.data.instruct.mends import mended
 from mistral7b.data.instruct.records import read_records
-from mistral7b.data.instruct.samples import encoded
 from mistral7b.data.instruct.shapes import Dialogue, Message, Object, Services
 from mistral7b.errors import DataError
 from mistral7b.tokens.dialogue import Sample
@@ -21,11 +21,10 @@ from mistral7b.tokens.tokenizer import Tokenizer
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """(Chosen, rejected), each with loss on the last reply alone behind the same prompt. `ends` says, for each file, how many
-    pairs there are up to its end; `skipped` counts records with faults and `dropped` those that were too long."""
+    pairs there are up to its end; `dropped` counts those that were too long."""
 
     pairs: tuple[tuple[Sample, Sample], ...]
     ends: tuple[int, ...]
-    skipped: int = 0
     dropped: int = 0
 
     @classmethod
@@ -36,7 +35,6 @@ class Pairs:
         *,
         length: int,
         too_long: Literal["refuse", "drop"] = "refuse",
-        skip: bool = False,
         services: Services | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> Pairs:
@@ -44,11 +42,11 @@ class Pairs:
 
         A record has `chosen` and `rejected`, texts or messages, and the messages before them as `prompt` (a text or messages)
         or `messages`, or at the beginning of both. Raises DataError with file and line at the first fault, and for files
-        without a pair. With `skip`, records with faults are left out and counted.
+        without a pair.
         """
         pairs: list[tuple[Sample, Sample]] = []
         ends: list[int] = []
-        skipped = dropped = 0
+        dropped = 0
         for path in files:
             for record in read_records(Path(path)):
                 beat()
@@ -60,10 +58,7 @@ class Pairs:
                     if longest > length and too_long == "refuse":
                         raise DataError(f"{longest:,} tokens, more than {length:,}; drop what is too long")
                 except DataError as error:
-                    if not skip:
-                        raise DataError(f"{record.place}: {error}") from None
-                    skipped += 1
-                    continue
+                    raise DataError(f"{record.place}: {error}") from None
                 if longest > length:
                     dropped += 1
                 else:
@@ -71,7 +66,7 @@ class Pairs:
             ends.append(len(pairs))
         if not pairs:
             raise DataError(f"{', '.join(map(str, files)) or 'no file'}: there is no pair to learn from; give other data")
-        return cls(tuple(pairs), tuple(ends), skipped, dropped)
+        return cls(tuple(pairs), tuple(ends), dropped)
 
 
 def pair_of(tokenizer: Tokenizer, record: Object) -> tuple[Sample, Sample]:
