@@ -42,8 +42,9 @@ instructions and has had no safety training; its text is for trying the software
 ## Training
 
 From random weights by `make tiny`, which is `mistral7b curate`, `tokenizer train`, `tokenizer encode` and `pretrain` with the
-recipes in `recipes/tiny`: {tokens:,} tokens in {steps:,} steps, on two CPU cores. Muon for the matrices inside the layers, AdamW
-for the rest; context {context:,} tokens. The shards' manifest has the sha256 `{shards}`, the documents' `{data}`.
+recipes in `recipes/tiny`: {tokens:,} tokens in {steps:,} steps, {seconds:,} seconds in {precision} ({device}). Muon for the
+matrices inside the layers, AdamW for the rest; context {context:,} tokens. The shards' manifest has the sha256 `{shards}`, the
+documents' `{data}`.
 
 Held-out bits per byte, `mistral7b eval bpb` on the documents that a hash keeps out of training; the first version, of 4.7M
 tokens, had seen some of them:
@@ -116,6 +117,9 @@ def card(llm: LLM, before: LLM, run: Path, facts: dict[str, Any], tokens: int = 
         params=config.n_params,
         tokens=facts["tokens"],
         steps=facts["steps"],
+        seconds=facts["seconds"],
+        precision=facts["recipe"]["precision"],
+        device=facts["device"],
         context=llm.checkpoint.trained_context,
         shards=facts["shards_sha256"],
         data=facts["data_sha256"],

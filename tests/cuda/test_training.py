@@ -46,13 +46,12 @@ def _attended(plan: Any, attend: Any, tensors: list[Tensor], grad: Tensor) -> li
 @pytest.mark.parametrize(("heads", "kv_heads", "size"), [(8, 2, 32), (4, 1, 128)])
 def test_attention_and_its_gradients(dtype: torch.dtype, heads: int, kv_heads: int, size: int) -> None:
     """Of any lengths and windows, compiled once for all lengths up to the same power of two."""
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    generator, powers = torch.Generator().manual_seed(0), set[int]()
-    for window in (1, 60, 128, 300, None):
-        for lengths in ([5], [128], [40, 110, 150], [300, 1, 83], [700, 324], [2000, 90]):
+    generator, bound = torch.Generator().manual_seed(0), 1e-4 if dtype == torch.float32 else 2e-2
+    for window in (1, 300, None):  # a number in the rule's code, of which a model has one
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        for lengths in ([5], [128], [40, 110, 150], [300, 1, 83], [700, 324], [500, 90]):
             rows = sum(lengths)
-            powers.add(max(256, 1 << (rows - 1).bit_length()))
             positions = torch.cat([torch.arange(length) for length in lengths])
             q, k, v, grad = (
                 torch.randn(rows, count, size, generator=generator).to(dtype) for count in (heads, kv_heads, kv_heads, heads)
@@ -64,9 +63,8 @@ def test_attention_and_its_gradients(dtype: torch.dtype, heads: int, kv_heads: i
             wide = [x.float() for x in (q, k, v)]
             expected = _attended(PackedPlan.of(positions, window, CPU), packed_attention, wide, grad.float())
             for one, other in zip(found, expected, strict=True):
-                bound = 1e-4 if dtype == torch.float32 else 2e-2
                 assert (one - other).norm() <= bound * other.norm() + 1e-6, (window, lengths)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == len(powers)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3  # 256, 512 and 1,024 rows
 
 
 def _losses(run: Path, shards: Path, device: torch.device, **changes: Any) -> tuple[list[float], made.Silent]:
@@ -134,6 +132,7 @@ def test_packed_weights_are_those_of_the_cpu() -> None:
     ("quantize", "optimizer"), [(None, "adamw"), ("nf4", "paged_adamw8bit"), ("int4", "adamw8bit"), ("int8", "adamw")]
 )
 def test_an_adapter_learns(tmp_path: Path, quantize: Any, optimizer: Any) -> None:
+    torch._dynamo.reset()
     given = recipe(
         tmp_path / "run", "tiny", examples(tmp_path), quantize=quantize, precision="bf16",
         optimizer=FinetuneOptimizer(name=optimizer, rate=1e-2),

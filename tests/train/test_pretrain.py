@@ -129,6 +129,21 @@ def test_stages_follow_one_another(tmp_path: Path, shards: Path) -> None:
         room.course(replace(recipe, data=replace(recipe.data, stages=(Stage(epochs={"poems": 1.0}),))), room.Shards.open(shards))
 
 
+def test_what_is_usual_is_learned_anew_at_each_stage(tmp_path: Path, shards: Path) -> None:
+    """Else the first gradients of other data were spikes, and a run that skips too many stops. The border lies within a step."""
+    recipe = made.recipe(tmp_path / "run", shards)
+    stages = (Stage(epochs={"stories": 1.0}), Stage(epochs={"books": 1.0}))
+    recipe = replace(recipe, data=replace(recipe.data, stages=stages))
+    rows = room.course(recipe, room.Shards.open(shards))
+    before = rows.ends[0] // recipe.rows  # whole steps
+    assert rows.ends[0] % recipe.rows
+    assert [step for step in range(rows.steps(recipe.rows)) if rows.begins(range(step * 8, step * 8 + 8))] == [before]
+    outcome = pretrain(recipe, made.Silent())
+    (newest,) = (tmp_path / "run/checkpoints").glob(f"*{outcome.steps:08d}")
+    norms = json.loads((newest / "checkpoint.json").read_text())["progress"]["norms"]
+    assert norms["seen"] == outcome.steps - before
+
+
 def test_a_continued_model_may_change_theta_and_window(tmp_path: Path, shards: Path, whole: tuple[Path, made.Silent]) -> None:
     recipe = made.recipe(tmp_path / "run", shards, model=None, init_from=str(whole[0] / "model"))
     recipe = replace(recipe, changes=Changes(rope_theta=1e6, sliding_window="none"))

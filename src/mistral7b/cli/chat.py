@@ -101,7 +101,7 @@ def chat(
         bool, typer.Option("--json", help="Through a pipe: one JSON object an answer.", rich_help_panel="Output")
     ] = False,
     quiet: options.Quiet = False,
-    model: options.Model = "tiny",
+    model: options.Model = "tiny-instruct",
     lora: options.Lora = None,
     dtype: options.Dtype = "auto",
     kv_dtype: options.KVDtype = "auto",

@@ -59,7 +59,7 @@ def mt_bench(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Keep answers, judgments and report here; go on with what is "
                                   "there.", rich_help_panel=_RUN)
     ] = None,
-    model: chat_models.Model = "tiny",
+    model: chat_models.Model = "tiny-instruct",
     key_env: chat_models.KeyEnv = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",

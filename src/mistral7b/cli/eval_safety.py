@@ -49,7 +49,7 @@ def safety(
         str | None, typer.Option("--judge-model", metavar="NAME", help="What that API calls the judge.", rich_help_panel=_JUDGE)
     ] = None,
     judge_key_env: chat_models.JudgeKeyEnv = None,
-    model: chat_models.Model = "tiny",
+    model: chat_models.Model = "tiny-instruct",
     key_env: chat_models.KeyEnv = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",

@@ -69,7 +69,8 @@ def root(
 ) -> None:
     """Mistral 7B as one system: the published models, from any checkpoint, computed exactly.
 
-    A small model of the same architecture, tiny, travels with it and answers where no other is named.
+    Two small models of the same architecture travel with it and answer where no other is named: tiny continues stories,
+    tiny-instruct chats.
     """
     if version:
         print(f"mistral7b {__version__}")

@@ -20,8 +20,8 @@ _SHOWN_SEED = 32  # bits of a seed drawn here: short enough to type again
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="NAME", help="tiny, a folder, a .gguf file, v0.1 to v0.3-instruct, a hub id or a link.",
-                 rich_help_panel=_MODEL),
+    typer.Option("--model", "-m", metavar="NAME", rich_help_panel=_MODEL,
+                 help="tiny, tiny-instruct, a folder, a .gguf file, v0.1 to v0.3-instruct, a hub id or a link."),
 ]  # fmt: skip
 Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],

@@ -113,7 +113,7 @@ def serve(
         int, typer.Option("--num-speculative-tokens", metavar="N", help="Tokens guessed at a time, at most; 0: none.",
                           show_default=True, min=0, rich_help_panel=_DRAFTS)
     ] = 7,
-    model: options.Model = "tiny",
+    model: options.Model = "tiny-instruct",
     dtype: options.Dtype = "auto",
     kv_dtype: options.KVDtype = "auto",
     device: options.Device = "auto",
