@@ -26,7 +26,7 @@ fetch.Settings = partial(Settings, listen=("{HERE}:0",), dht=False, trackers=Fal
 sys.exit(main(sys.argv[1:]))
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_release_seed_magnet_generate(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ SAID = (
     r"what arrived is kept: .*\n"
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Swarm:
