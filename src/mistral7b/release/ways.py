@@ -135,14 +135,16 @@ def _refuse_other(fetch: Fetch, *left: Path) -> None:
     """What an earlier call `left` here counts for the link that it came from, and the hash stated then; beside `--to` another may
     have been at work. Raises StoreError."""
     note, stated = fetch.room / "tar-of", fetch.source.stated
-    this = f"{fetch.source.link}#{stated.algorithm}={stated.digest}"
+    this = f"{fetch.source.link}\n{stated.algorithm} {stated.digest}"
     if not note.is_file():
         for path in left:
             path.unlink(missing_ok=True)
         with written(note) as out:
             out.write(this.encode())
     elif (other := note.read_text()) != this:
-        raise StoreError(f"{fetch.room} holds what came of {other}; fetch that to its end, or remove the folder")
+        link = other.partition("\n")[0]
+        which = "the same link with another hash" if link == fetch.source.link else link
+        raise StoreError(f"{fetch.room} holds what came of {which}; fetch that to its end, or remove the folder")
 
 
 def _stream(fetch: Fetch, path: Path, stated: Stated) -> str:
