@@ -20,7 +20,7 @@ from tests.release.torrents import PIECE, alone, serving, torrent_of, until
 SEED = "127.0.0.2"
 LEECHERS = range(5)
 SAID = (
-    r"mistral7b: error: (\d+) of (\d+) pieces of story have no seed \(n.*\): [\d,]+ bytes of .*model\.safetensors.* are missing; "
+    r"mistral7b: error: (\d+) of (\d+) pieces of story have no seed \(n.*\): [\d,]+ bytes of model\.safetensors.* are missing; "
     r"what arrived is kept: .*\n"
 )
 

@@ -216,7 +216,7 @@ def _follow(
 def _why_stalled(stalled: Stalled, contents: Contents, settings: Settings) -> str:
     if stalled.nowhere:
         whom = f"none of {stalled.peers} peers has them" if stalled.peers else "no peer is there"
-        names = list(stalled.lacking)
+        names = sorted(stalled.lacking, key=lambda name: -stalled.lacking[name])
         others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         why = (
             f"{stalled.nowhere} of {stalled.pieces} pieces of {contents.name} have no seed ({whom}): "
