@@ -19,6 +19,7 @@ from tests.release.torrents import PIECE, alone, serving, torrent_of, until
 
 SEED = "127.0.0.2"
 LEECHERS = range(5)
+PATIENCE = 60  # seconds: more than a busy machine takes to begin
 SAID = (
     r"mistral7b: error: (\d+) of (\d+) pieces of story have no seed \(n.*\): [\d,]+ bytes of model\.safetensors.* are missing; "
     r"what arrived is kept: .*\n"
@@ -30,9 +31,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 class Swarm:
     """A release, and five who fetch it from its seed and from one another."""
 
-    def __init__(self, root: Path, *, patience: float) -> None:
+    def __init__(self, root: Path) -> None:
         self.made = torrent_of(release(root / "story", config=replace(TALKATIVE, dim=128)))
-        self.root, self.patience = root, patience
+        self.root = root
         self.seed = free_address(SEED)
         self.leechers = [free_address(f"127.0.0.{11 + n}") for n in LEECHERS]
         info = lt.load_torrent_file(str(self.made.torrent)).ti
@@ -43,7 +44,7 @@ class Swarm:
         """The n-th one's command, the same whenever it is run."""
         peers = [part for peer in (self.seed, *self.leechers) if peer != self.leechers[n] for part in ("--peer", peer)]
         return ("download", self.made.torrent, "--to", self.root / f"got{n}", "--signed-by", SIGNER, "--up", "70k",
-                "--listen", self.leechers[n], "--patience", self.patience, "--json", *NOBODY_ELSE, *peers)  # fmt: skip
+                "--listen", self.leechers[n], "--patience", PATIENCE, "--json", *NOBODY_ELSE, *peers)  # fmt: skip
 
     def home(self, n: int) -> Path:
         return self.root / f"home{n}"
@@ -69,7 +70,7 @@ class Swarm:
 
 
 def test_what_the_others_have_together_is_enough(tmp_path: Path) -> None:
-    swarm = Swarm(tmp_path, patience=60)
+    swarm = Swarm(tmp_path)
     with swarm.until_killed("1M", len(swarm.pieces)) as five:
         for n, process in enumerate(five):
             _, err = process.communicate(timeout=240)
@@ -78,7 +79,7 @@ def test_what_the_others_have_together_is_enough(tmp_path: Path) -> None:
 
 
 def test_what_nobody_has_is_told_and_comes_from_the_next_seed(tmp_path: Path) -> None:
-    swarm = Swarm(tmp_path, patience=20)
+    swarm = Swarm(tmp_path)
     with swarm.until_killed("300k", len(swarm.pieces) // 4) as five:
         nowhere = []
         for process in five:

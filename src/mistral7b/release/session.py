@@ -19,9 +19,9 @@ MAX_METADATA = 16 << 20  # bytes; a 14 GB release has 0.1 MB of it
 # memory, which a kill would lose. With no file mapped, none counts as memory of this process.
 DISK = "mmap_disk_io_constructor"
 _NEVER_MAPPED = 1 << 30
-# What a kill can lose: the blocks on their way from a peer, 0.75 MiB, which still is 7.5 MB/s from one that is 100 ms away; and
+# What a kill can lose: the blocks on their way from a peer, 0.6 MiB, which still is 6.5 MB/s from one that is 100 ms away; and
 # those not yet handed to the system.
-_ASKED = 48
+_ASKED = 40
 _UNWRITTEN = 1 << 20  # bytes
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9}
 _CONTACTS = ("dht.libtorrent.org:25401", "router.bittorrent.com:6881", "router.utorrent.com:6881")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import libtorrent as lt
 
 from mistral7b.errors import StoreError
 from mistral7b.release.events import Banned, DiskFault, Event, Stalled, Traffic, translate
+from mistral7b.release.landed import bytes_by_file
 from mistral7b.release.link import extents
 
 _SAVED_WITHIN_S = 60.0
@@ -83,7 +84,10 @@ class Swarm:
         wanted = [piece for piece, priority in enumerate(priorities) if priority]
         missing = [piece for piece in wanted if piece >= len(have) or not have[piece]]
         nowhere = [piece for piece in missing if piece >= len(availability) or not availability[piece]]
-        return Stalled(len(missing), len(nowhere), len(wanted), self.handle.status().num_peers, self._bytes_in(nowhere))
+        info = self.handle.torrent_file()
+        assert info is not None
+        lacking = bytes_by_file(extents(info, Path()), nowhere, info.piece_length())
+        return Stalled(len(missing), len(nowhere), len(wanted), self.handle.status().num_peers, lacking)
 
     def asking(self) -> int:
         """How many connected peers want something of what is here; 0 where a seed was connected lately, since two seeds part at
@@ -116,18 +120,6 @@ class Swarm:
         while not self._gone and time.monotonic() < end:
             self._session.wait_for_alert(200)
             self._gone = any(isinstance(alert, lt.torrent_removed_alert) for alert in self._session.pop_alerts())
-
-    def _bytes_in(self, pieces: Sequence[int]) -> dict[str, int]:
-        """Of these pieces, by file."""
-        info = self.handle.torrent_file()
-        assert info is not None
-        step, found = info.piece_length(), dict[str, int]()
-        for extent in extents(info, Path()):
-            ends = extent.offset + extent.size
-            size = sum(max(0, min((piece + 1) * step, ends) - max(piece * step, extent.offset)) for piece in pieces)
-            if size and extent.path is not None:
-                found[extent.path.name] = size
-        return found
 
     def _look(self) -> None:
         """Notes which peers fetch, and when a seed was last here; now and then, for there may be hundreds."""
