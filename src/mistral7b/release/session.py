@@ -128,6 +128,7 @@ def pack(settings: Settings) -> lt.settings_pack:
         "max_metadata_size": MAX_METADATA,
         "mmap_file_size_cutoff": _NEVER_MAPPED,
         "max_allowed_in_request_queue": _ASKED,
+        "max_out_request_queue": _ASKED,  # of peers that allow more, too
         "max_queued_disk_bytes": _UNWRITTEN,
         "min_reconnect_time": 5,
     }
