@@ -6,9 +6,9 @@
 throughput: one file of noise, fetched by our `fetch` from one seed, and by HTTP followed by sha256, in turns; each side is a
 process of its own, and so is its server; neither waits for the disk (fsync). Seconds are from the start of the transfer to the
 verified file; the ratio is HTTP's seconds over ours, the median over --repeats. memory: the highest resident size of the
-fetching process and of the seed for a sparse file of --gigabytes (all zeros: the pieces are hashed and sent like any). kills: the
-fetching process is killed (SIGKILL) --kills times, each after its share of the bytes; what the seed sent beyond the file's size
-was fetched twice, or was on its way.
+fetching process and of the seed for a sparse file of --gigabytes (all zeros: the pieces are hashed and sent like any). kills:
+`mistral7b download` of a magnet link, into a store that has one of the release's files already, is killed (SIGKILL) --kills
+times, each after its share of the bytes; what the seed sent beyond the rest's size was fetched twice, or was on its way.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import libtorrent as lt
-from torrent_roles import sent_by
+from torrent_roles import LEECH, sent_by
 
-PIECES = 2048  # at most, as a release has them
+from mistral7b.checkpoint.manifest import MANIFEST, hash_files
+from mistral7b.release.reach import Reach
+from mistral7b.release.torrent import make_torrent
 
 
 def main() -> int:
@@ -51,7 +53,7 @@ def main() -> int:
         if asked.only in (None, "throughput"):
             report["throughput"] = throughput(release, asked.folder / "got", asked.repeats)
         if asked.only in (None, "kills"):
-            report["kills"] = kills(release, asked.folder / "got", asked.kills)
+            report["kills"] = kills(release, asked.folder, asked.kills)
         if asked.only in (None, "memory"):
             report["memory"] = memory(
                 made(asked.folder / "sparse", int(asked.gigabytes * 1e9), sparse=True), asked.folder / "got"
@@ -66,21 +68,23 @@ def main() -> int:
 
 
 def made(folder: Path, size: int, *, sparse: bool) -> Path:
-    """The .torrent of a folder with one file of `size` bytes."""
+    """The .torrent of a folder with one file of `size` bytes, in the layout of safetensors."""
     folder.mkdir()
     with (folder / "model.safetensors").open("wb") as file:
+        header = json.dumps({"noise": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+        file.write(len(header).to_bytes(8, "little") + header)
         if sparse:
-            file.truncate(size)
+            file.truncate(file.tell() + size)
         else:
             for _ in range(size >> 20):
                 file.write(os.urandom(1 << 20))
-    piece = 1 << 15
-    while piece * PIECES < size:
-        piece *= 2
-    torrent = lt.create_torrent([lt.create_file_entry(f"{folder.name}/model.safetensors", size)], piece)
-    lt.set_piece_hashes(torrent, str(folder.parent))
+    return torrent_of(folder)
+
+
+def torrent_of(folder: Path) -> Path:
+    """As `release` makes it."""
     path = folder.with_suffix(".torrent")
-    path.write_bytes(lt.bencode(torrent.generate()))
+    path.write_bytes(make_torrent(folder, sorted(path.name for path in folder.iterdir()), reach=Reach(), created=0).data)
     return path
 
 
@@ -127,32 +131,51 @@ def memory(torrent: Path, got: Path) -> dict[str, Any]:
     return {"bytes": size, "seconds": fetched["seconds"], "fetch_mib": fetched["peak_mib"], "seed_mib": served["peak_mib"]}
 
 
-def kills(torrent: Path, got: Path, times: int) -> dict[str, Any]:
-    source = torrent.with_suffix("") / "model.safetensors"
-    size, began = source.stat().st_size, time.monotonic()
-    with sent_by(torrent) as (where, sent):
+def kills(noise: Path, root: Path, times: int) -> dict[str, Any]:
+    began = time.monotonic()
+    home, first, second = root / "home", root / "first", root / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "README.md").write_bytes(os.urandom(1 << 20) if folder == first else (first / "README.md").read_bytes())
+        if folder == second:
+            os.link(noise.with_suffix("") / "model.safetensors", folder / "model.safetensors")
+        files = {name: held.to_json() for name, held in hash_files(sorted(folder.iterdir())).items()}
+        (folder / MANIFEST).write_text(json.dumps({"files": files}))
+    with sent_by(torrent_of(first)) as (where, _):
+        download(first, where, home).communicate()
+    size = sum((second / name).stat().st_size for name in ("model.safetensors", MANIFEST))
+    cost = []
+    with sent_by(torrent_of(second)) as (where, sent):
         for kill in range(times):
             goal = (kill + 1) * size // (times + 1)
-            client = start("fetch", torrent, got, where)
+            client = download(second, where, home)
             while sent() < goal and client.poll() is None:
                 time.sleep(0.005)
             client.kill()
             client.communicate()
-        client = start("fetch", torrent, got, where)
-        said(client)
-        client.wait()
+            cost.append(sent())
+        told, _ = download(second, where, home).communicate()
         twice = sent() - size
-    found = next(got.glob(f".model.*/data/{torrent.stem}/model.safetensors"))
-    same = _sha256(found) == _sha256(source)
-    shutil.rmtree(got)
+    got = json.loads(told)
+    same = all(_sha256(path) == _sha256(second / path.name) for path in Path(got["path"]).iterdir())
     return {
         "bytes": size,
         "kills": times,
+        "sent_at_kill": cost,
         "twice": twice,
         "share": twice / size,
-        "same": same,
+        "from_store": got["checks"][0]["detail"].endswith("; 1 files were in the store"),
+        "same": same and len(got["files"]) == 3,
         "seconds": time.monotonic() - began,
     }
+
+
+def download(folder: Path, where: str, home: Path) -> subprocess.Popen[str]:
+    """The command, which is told of the magnet link and of one peer."""
+    link = lt.make_magnet_uri(lt.load_torrent_file(str(folder.with_suffix(".torrent"))))
+    ways = ("--no-dht", "--no-trackers", "--no-pex", "--no-lsd", "--peer", where, "--listen", f"{LEECH}:0", "--json")
+    command = [sys.executable, "-m", "mistral7b", "download", link, *ways]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"MISTRAL7B_HOME": str(home)})
 
 
 def stop(server: subprocess.Popen[str]) -> dict[str, Any]:

@@ -27,8 +27,9 @@ def test_a_swarm_stays_on_this_machine(outside: dict[str, Any]) -> None:
         pass
 
 
-def test_this_machine_answers() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), timeout=5) as client:
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
+def test_this_machine_answers(address: str) -> None:
+    with socket.create_server((address, 0)) as server, socket.create_connection(server.getsockname(), timeout=5) as client:
         accepted, _ = server.accept()
         with accepted:
             client.sendall(b"hello")

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mistral7b.checkpoint.manifest import MANIFEST, hash_files
+from mistral7b.config import ModelConfig
 from mistral7b.release.inspect import SIGNATURE
 from mistral7b.release.keys import public_text
 from mistral7b.release.sign import sign
@@ -20,10 +21,10 @@ KEY, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1,
 SIGNER, STRANGER = public_text(KEY), public_text(OTHER)
 
 
-def release(folder: Path, *, seed: int = 0) -> Path:
+def release(folder: Path, *, seed: int = 0, config: ModelConfig = TALKATIVE) -> Path:
     """A model that answers, with manifest and signature. The tokenizer is the same for every `seed`."""
     folder.mkdir(parents=True)
-    made.hf(folder, made.weights(TALKATIVE, seed=seed), TALKATIVE)
+    made.hf(folder, made.weights(config, seed=seed), config)
     shutil.copyfile(str(files("mistral7b.models.tiny") / "tokenizer.model.v3"), folder / "tokenizer.model.v3")
     (folder / "README.md").write_text(f"# Release {seed}\n")
     return signed(folder)

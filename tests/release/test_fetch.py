@@ -19,10 +19,11 @@ import libtorrent as lt
 import pytest
 
 from mistral7b.errors import ReleaseError, StoreError
-from mistral7b.release.events import Banned, Event, Metadata, Stalled
+from mistral7b.release.events import Banned, Event, Metadata, Stalled, Staying
 from mistral7b.release.fetch import fetch
-from mistral7b.release.holding import hold
+from mistral7b.release.holding import TORRENT, hold
 from mistral7b.release.session import Settings
+from tests.release.processes import free_address
 from tests.release.torrents import NAME, PIECE, Made, alone, copy, make, seeding, serving, torrent_of, until
 
 PIECES = 36  # of `made`: every file begins on a piece of its own
@@ -49,6 +50,9 @@ def test_the_link_alone_is_enough(tmp_path: Path, flags: int) -> None:
         )  # fmt: skip
     assert held(got) == made.files
     assert got.name == NAME
+    for part in (b"info", b"piece layers"):
+        kept, published = (lt.bdecode(path.read_bytes()) for path in (got.parents[1] / TORRENT, made.torrent))
+        assert kept.get(part) == published.get(part), "whoever has fetched it can seed it"
     assert got.is_relative_to(next(tmp_path.glob(".here.*.quarantine"))), "it is for the caller to take it out"
     assert not (tmp_path / "here").exists()
     [metadata] = [event for event in events if isinstance(event, Metadata)]
@@ -98,7 +102,7 @@ def test_a_peer_that_lies_is_banned_and_the_rest_is_right(tmp_path: Path) -> Non
 def test_pieces_that_nobody_has_are_counted_and_what_came_is_kept(made: Made, tmp_path: Path) -> None:
     """As when a seed is gone at half: one peer has the even pieces, one every third; later one has them all."""
     events: list[Event] = []
-    impatient = alone(ME, patience_s=2)
+    impatient = alone(ME, patience_s=4)
     with (
         seeding(made, alone(SEED), have=lambda piece: piece % 2 == 0) as even,
         seeding(made, alone(SECOND), have=lambda piece: piece % 3 == 0) as third,
@@ -107,7 +111,9 @@ def test_pieces_that_nobody_has_are_counted_and_what_came_is_kept(made: Made, tm
         fetch(made.torrent, tmp_path / "here", peers=[even, third], settings=impatient, events=events.append)
     missing = sum(piece % 2 != 0 and piece % 3 != 0 for piece in range(PIECES))
     assert str(refused.value).startswith(f"{missing} of {PIECES} pieces of tiny-release have no seed (")
-    assert {(event.missing, event.nowhere) for event in events if isinstance(event, Stalled)} == {(missing, missing)}
+    assert "bytes of model.safetensors" in str(refused.value)
+    last = [event for event in events if isinstance(event, Stalled)][-1]
+    assert (last.missing, last.nowhere) == (missing, missing)
     with serving(made, alone(SEED)) as (session, handle):
         peer = f"{SEED}:{session.listen_port()}"
         assert held(fetch(made.torrent, tmp_path / "here", peers=[peer], settings=alone(ME))) == made.files
@@ -252,6 +258,25 @@ def test_five_leechers_and_one_seed(made: Made, tmp_path: Path) -> None:
     with seeding(made, alone(SEED)) as peer:
         for got in swarm_of(made, tmp_path, alone, lambda _: [peer]):
             assert held(got) == made.files
+
+
+def test_who_has_it_all_first_stays_for_the_others_where_there_is_no_seed(made: Made, tmp_path: Path) -> None:
+    """Two peers have it together; the second to fetch knows the first one only, and is slower."""
+    first = free_address(ME)
+    events: list[Event] = []
+    with (
+        seeding(made, alone(SEED), have=lambda piece: piece % 2 == 0) as even,
+        seeding(made, alone(SECOND), have=lambda piece: piece % 2 != 0) as odd,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        slower = alone("127.0.0.10", down_limit=300_000, patience_s=10)
+        second = pool.submit(fetch, made.torrent, tmp_path / "second", peers=[first], settings=slower)
+        fetch(
+            made.torrent, tmp_path / "first", peers=[even, odd], settings=alone(ME, listen=(first,), down_limit=600_000),
+            events=events.append,
+        )  # fmt: skip
+        assert held(second.result()) == made.files
+    assert Staying(1) in events
 
 
 def test_in_a_lab_peers_find_one_another_with_no_address_given(made: Made, tmp_path: Path) -> None:

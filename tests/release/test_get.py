@@ -284,6 +284,15 @@ def test_a_tar_with_another_md5_is_refused(web: Web, home: Home, tmp_path: Path,
         fetch(f"{web.url}v0.1.tar", home)
 
 
+def plain_tar(story: Path, tmp_path: Path) -> tuple[bytes, dict[str, bytes]]:
+    """A tar of a release without its manifest, and what is in it."""
+    plain = {name: data for name, data in bytes_of(story).items() if not name.startswith(MANIFEST)}
+    with tarfile.open(tmp_path / "story.tar", "w") as archive:
+        for name in plain:
+            archive.add(story / name, f"story/{name}")
+    return (tmp_path / "story.tar").read_bytes(), plain
+
+
 def _cut_off(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     """The store is stopped where it takes its `nth` file."""
     move, calls = Store._move, []
@@ -301,11 +310,7 @@ def _cut_off(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
 def test_a_tar_cut_off_while_the_store_takes_it_is_whole_afterwards(
     web: Web, home: Home, story: Path, tmp_path: Path, nth: int
 ) -> None:
-    plain = {name: data for name, data in bytes_of(story).items() if not name.startswith(MANIFEST)}
-    with tarfile.open(tmp_path / "story.tar", "w") as archive:
-        for name in plain:
-            archive.add(story / name, f"story/{name}")
-    web.files["story.tar"] = (tmp_path / "story.tar").read_bytes()
+    web.files["story.tar"], plain = plain_tar(story, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         _cut_off(patch, nth)
         with pytest.raises(KeyboardInterrupt):
@@ -322,6 +327,25 @@ def test_a_tar_cut_off_while_the_store_takes_it_is_whole_afterwards(
     for blob in (tmp_path / "b" / "blobs").iterdir():
         blob.unlink()
     assert bytes_of(fetch(f"{web.url}story.tar", Home(tmp_path / "b")).folder) == plain, "from the start"
+
+
+@pytest.mark.parametrize("stop", ["unpacking", "checking"])
+def test_what_is_left_of_one_tar_is_not_taken_for_another(web: Web, home: Home, story: Path, tmp_path: Path, stop: str) -> None:
+    """Both go `--to` one folder: the first is cut off, and the second, which states a hash, must not have that passed unread."""
+    data, plain = plain_tar(story, tmp_path)
+    web.files |= {"one.tar": data, "other.tar": data}
+    broken = {"unpacking": "mistral7b.release.ways.unpack", "checking": "mistral7b.release.get._without_pickle"}[stop]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broken, Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            fetch(f"{web.url}one.tar", home, to=tmp_path / "mine")
+    others = {"other.tar": rf"{web.url}one\.tar;", f"one.tar#sha256={'0' * 64}": "the same link with another hash;"}
+    for link, whose in others.items():
+        with pytest.raises(StoreError, match=rf"\.mine\.quarantine holds what came of {whose} fetch that to its end"):
+            fetch(f"{web.url}{link}", home, to=tmp_path / "mine")
+    assert web.fetched() == ["one.tar"]
+    assert bytes_of(fetch(f"{web.url}one.tar", home, to=tmp_path / "mine").folder) == plain
+    assert web.fetched() == ["one.tar"], "it went on from what it had"
 
 
 def test_a_launch_cut_off_between_its_two_folders(web: Web, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +377,7 @@ def test_a_launch_cut_off_between_its_two_folders(web: Web, home: Home, tmp_path
 
 
 class Interrupted:
-    def __call__(self, *_: object) -> None:
+    def __call__(self, *_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral7b.release.landed import BLOCK, Extent, landed
+from mistral7b.release.landed import BLOCK, Extent, bytes_by_file, landed
 
 
 @given(
@@ -42,3 +42,13 @@ def test_padding_is_nowhere_and_a_file_cut_short_has_less(tmp_path: Path) -> Non
     assert landed(extents, 4 * BLOCK) == {0: [True, False, False, False]}
     path.unlink()
     assert landed(extents, 4 * BLOCK) == {}
+
+
+@given(sizes=st.lists(st.integers(0, 20), min_size=1, max_size=5), length=st.integers(1, 8), data=st.data())
+def test_bytes_are_counted_where_they_lie(sizes: list[int], length: int, data: st.DataObject) -> None:
+    """A stream written out, each byte as the number of its file; the second of two files is padding."""
+    stream = [index for index, size in enumerate(sizes) for _ in range(size)]
+    pieces = data.draw(st.sets(st.integers(0, max(0, len(stream) - 1) // length)))
+    extents = [Extent(None if n % 2 else Path(str(n)), sum(sizes[:n]), size) for n, size in enumerate(sizes)]
+    within = [index for at, index in enumerate(stream) if at // length in pieces and index % 2 == 0]
+    assert bytes_by_file(extents, sorted(pieces), length) == {str(index): within.count(index) for index in set(within)}

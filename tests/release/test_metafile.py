@@ -1,8 +1,9 @@
-"""The .torrent made again of fetched files is the one that they were published with."""
+"""The .torrent made again of what a fetch knows is the one that it was published with."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import libtorrent as lt
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from mistral7b.release.metafile import metafile
 
 PIECE = 1 << 15
+TRACKERS = ["http://127.0.0.2/announce", "http://127.0.0.3/announce"]
+SEEDS = ["http://127.0.0.4/", "http://127.0.0.5/"]
 
 
 @settings(deadline=None, max_examples=20)
@@ -21,32 +24,45 @@ def test_hybrid_torrents(tmp_path_factory: pytest.TempPathFactory, sizes: list[i
     folder.mkdir()
     for number, size in enumerate([*sizes, 1]):
         (folder / f"{number}.gguf").write_bytes(bytes([number + 1]) * size)
-    assert metafile(*_published(folder, 0)) == _torrent(folder, 0)
+    published = _torrent(folder, 0)
+    assert metafile(_saved(published), TRACKERS, SEEDS) == published
 
 
 @pytest.mark.parametrize("kind", [lt.create_torrent.v1_only, lt.create_torrent.v2_only])
 def test_torrents_of_one_kind(tmp_path: Path, kind: int) -> None:
-    folder = tmp_path / "story"
+    published = _torrent(_folder(tmp_path), kind)
+    assert metafile(_saved(published), TRACKERS, SEEDS) == published
+
+
+def test_without_its_layers_there_is_none(tmp_path: Path) -> None:
+    held: Any = lt.bdecode(_saved(_torrent(_folder(tmp_path), 0)))
+    del held[b"trees"]
+    assert metafile(lt.bencode(held), TRACKERS, SEEDS) is None
+
+
+def _folder(root: Path) -> Path:
+    folder = root / "story"
     folder.mkdir()
     (folder / "a.gguf").write_bytes(bytes(range(256)) * 1000)
     (folder / "b.json").write_bytes(b"{}")
-    assert metafile(*_published(folder, kind)) == _torrent(folder, kind)
+    return folder
 
 
 def _torrent(folder: Path, kind: int) -> bytes:
     files = [lt.create_file_entry(f"{folder.name}/{path.name}", path.stat().st_size) for path in sorted(folder.iterdir())]
     made = lt.create_torrent(files, PIECE, kind)
     made.set_creation_date(0)
-    made.add_tracker("http://127.0.0.2/announce", 0)
-    made.add_tracker("http://127.0.0.3/announce", 1)
-    made.add_url_seed("http://127.0.0.4/")
-    made.add_url_seed("http://127.0.0.5/")
+    for tier, tracker in enumerate(TRACKERS):
+        made.add_tracker(tracker, tier)
+    for seed in SEEDS:
+        made.add_url_seed(seed)
     lt.set_piece_hashes(made, str(folder.parent))
     whole = {key: value for key, value in made.generate().items() if key not in (b"creation date", b"created by")}
     return lt.bencode(whole)
 
 
-def _published(folder: Path, kind: int) -> tuple[bytes, Path, list[str], list[str]]:
-    info = lt.load_torrent_buffer(_torrent(folder, kind)).ti.info_section()
-    trackers = ["http://127.0.0.2/announce", "http://127.0.0.3/announce"]
-    return info, folder, trackers, ["http://127.0.0.4/", "http://127.0.0.5/"]
+def _saved(published: bytes) -> bytes:
+    """What a session keeps of a torrent that it has all of: the layers as well."""
+    params = lt.load_torrent_buffer(published)
+    params.trackers, params.url_seeds = ["http://127.0.0.9/old"], ["http://127.0.0.9/"]
+    return lt.write_resume_data_buf(params)

@@ -81,11 +81,20 @@ class Banned(Event):
 
 @dataclass(frozen=True, slots=True)
 class Stalled(Event):
-    """Nothing arrives: of `pieces` wanted, `missing` are not here and `nowhere` are with no connected peer either."""
+    """Nothing arrives: of `pieces` wanted, `missing` are not here and `nowhere` are with no connected peer either, which are so
+    many bytes of each file in `lacking`."""
 
     missing: int
     nowhere: int
     pieces: int
+    peers: int
+    lacking: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Staying(Event):
+    """All is here, but `peers` are still fetching, and no other has all of it."""
+
     peers: int
 
 

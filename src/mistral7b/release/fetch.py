@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral7b.errors import StoreError
-from mistral7b.release.events import Event, Metadata, Stalled, hashes_of
+from mistral7b.release.events import Event, Metadata, Stalled, Staying, hashes_of
 from mistral7b.release.extra import needed_for
 from mistral7b.release.holding import Holding, hold
 from mistral7b.release.inspect import Contents
@@ -28,6 +28,8 @@ Progress = Callable[[int, int], None]  # (bytes here, bytes wanted)
 _TICK_S = 0.5
 _STALL_TOLD_S = 10.0
 _ANEW_S = 5.0
+_STAY_S = 60.0
+_NAMED = 4  # files in a message
 
 
 def fetch(
@@ -103,16 +105,18 @@ def _join(
             with suppress(StoreError):  # the fault that ends it is told, not what it leads to
                 _keep(held, swarm.save())
             raise
-        whole = swarm.complete()
-        _finish(swarm, held)
+        if (whole := swarm.complete()) and len(chosen) == len(contents.files):
+            _stay(swarm, tell)
+        saved = _finish(swarm, held)
         if whole:
             break
         params = ready(_known(asked, held))
         # Of peers whose blocks lay in one wrong piece libtorrent may have banned the wrong one too: all but the first are free.
         params.banned_peers = [parse_peer(peer) for peer in swarm.banned[:1]]
     if len(chosen) == len(contents.files):
-        root = held.data / contents.name if contents.folder else held.data
-        held.settle(metafile(info.info_section(), root, params.trackers, params.url_seeds))
+        torrent = metafile(saved, params.trackers, params.url_seeds) if saved is not None else None
+        if torrent is not None:
+            held.settle(torrent)
     return contents, chosen
 
 
@@ -212,17 +216,32 @@ def _follow(
 def _why_stalled(stalled: Stalled, contents: Contents, settings: Settings) -> str:
     if stalled.nowhere:
         whom = f"none of {stalled.peers} peers has them" if stalled.peers else "no peer is there"
-        why = f"{stalled.nowhere} of {stalled.pieces} pieces of {contents.name} have no seed ({whom})"
+        names = sorted(stalled.lacking, key=lambda name: -stalled.lacking[name])
+        others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        why = (
+            f"{stalled.nowhere} of {stalled.pieces} pieces of {contents.name} have no seed ({whom}): "
+            f"{sum(stalled.lacking.values()):,} bytes of {', '.join(names[:_NAMED])}{others} are missing"
+        )
     else:
         why = f"{stalled.peers} peers of {contents.name} sent nothing for {settings.patience_s:.0f} s"
-    return f"{why}: what arrived is kept; run it again later, or name another peer"
+    return f"{why}; what arrived is kept: run it again later, or name another peer"
 
 
-def _finish(swarm: Swarm, held: Holding) -> None:
-    """All of it with the system, its files closed."""
+def _stay(swarm: Swarm, tell: Callable[[Event], None]) -> None:
+    """Where the seed is gone, the first to have all pieces may be the only one to have some of them: it stays while others fetch,
+    but not for long, since a swarm may have no end."""
+    end = time.monotonic() + _STAY_S
+    while (peers := swarm.asking()) and time.monotonic() < end:
+        tell(Staying(peers))
+        swarm.pump(_TICK_S)
+
+
+def _finish(swarm: Swarm, held: Holding) -> bytes | None:
+    """All of it with the system, its files closed; what was kept."""
     saved = swarm.save()
     swarm.close()
     _keep(held, saved)
+    return saved
 
 
 def _keep(held: Holding, saved: bytes | None) -> None:

@@ -45,6 +45,18 @@ def landed(extents: Sequence[Extent], piece_length: int) -> dict[int, list[bool]
     return found
 
 
+def bytes_by_file(extents: Sequence[Extent], pieces: Sequence[int], piece_length: int) -> dict[str, int]:
+    """How many bytes of each file, by its name, are in these pieces; files without any are left out."""
+    found: dict[str, int] = {}
+    for extent in extents:
+        end = extent.offset + extent.size
+        parts = (min((piece + 1) * piece_length, end) - max(piece * piece_length, extent.offset) for piece in pieces)
+        size = sum(part for part in parts if part > 0)
+        if size and extent.path is not None:
+            found[extent.path.name] = size
+    return found
+
+
 def _open(stack: ExitStack, extent: Extent) -> int | None:
     if extent.path is None or not extent.path.is_file():
         return None

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import libtorrent as lt
 
 from mistral7b.errors import StoreError
 from mistral7b.release.events import Banned, DiskFault, Event, Stalled, Traffic, translate
+from mistral7b.release.landed import bytes_by_file
+from mistral7b.release.link import extents
 
 _SAVED_WITHIN_S = 60.0
 _ALONE_S = 15.0  # without a peer over TCP, after which uTP is tried too: it passes routers that TCP does not
+_LOOK_S, _LATELY_S = 1.0, 5.0  # at the peers; and how long ago a seed may have been seen
 
 Tell = Callable[[Event], None]
 
@@ -25,6 +29,8 @@ class Swarm:
         self._alone_since: float | None = time.monotonic() if utp else None
         self._saved: bytes | None = None
         self._gone = False
+        self._looked = self._seeded = -_LATELY_S
+        self._fetching: set[str] = set()
         self.banned: list[str] = []  # IP:PORT, the first one first
         try:
             self.handle = session.add_torrent(params)
@@ -49,6 +55,7 @@ class Swarm:
                 if isinstance(event, DiskFault):
                     raise StoreError(f"{event.text}; what arrived is kept: make room, or mend it, and run it again")
         now = self.traffic()
+        self._look()
         self._try_utp(now)
         return now
 
@@ -77,7 +84,17 @@ class Swarm:
         wanted = [piece for piece, priority in enumerate(priorities) if priority]
         missing = [piece for piece in wanted if piece >= len(have) or not have[piece]]
         nowhere = [piece for piece in missing if piece >= len(availability) or not availability[piece]]
-        return Stalled(len(missing), len(nowhere), len(wanted), self.handle.status().num_peers)
+        info = self.handle.torrent_file()
+        assert info is not None
+        lacking = bytes_by_file(extents(info, Path()), nowhere, info.piece_length())
+        return Stalled(len(missing), len(nowhere), len(wanted), self.handle.status().num_peers, lacking)
+
+    def asking(self) -> int:
+        """How many connected peers want something of what is here; 0 where a seed was connected lately, since two seeds part at
+        once. Who was seen to fetch is no seed: it may be about to leave."""
+        if time.monotonic() - self._seeded < _LATELY_S:
+            return 0
+        return sum(bool(peer.flags & lt.peer_info.remote_interested) for peer in self.handle.get_peer_info())
 
     def request_save(self) -> None:
         """Asks for what a later session needs to go on; `saved` has it when the data it speaks of is with the system."""
@@ -103,6 +120,18 @@ class Swarm:
         while not self._gone and time.monotonic() < end:
             self._session.wait_for_alert(200)
             self._gone = any(isinstance(alert, lt.torrent_removed_alert) for alert in self._session.pop_alerts())
+
+    def _look(self) -> None:
+        """Notes which peers fetch, and when a seed was last here; now and then, for there may be hundreds."""
+        now = time.monotonic()
+        if self._gone or now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        for peer in self.handle.get_peer_info():
+            if 0 < peer.progress < 1:
+                self._fetching.add(peer.ip[0])
+            elif peer.progress == 1 and peer.ip[0] not in self._fetching:
+                self._seeded = now
 
     def _try_utp(self, now: Traffic) -> None:
         if self._alone_since is None:

@@ -14,7 +14,7 @@ from mistral7b.checkpoint.configs import HF, PARAMS
 from mistral7b.checkpoint.manifest import MANIFEST, FileHash, read_manifest
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import CheckpointError, ReleaseError, StoreError
-from mistral7b.release.events import Event, Metadata, hashes_of
+from mistral7b.release.events import Event, Metadata, Staying, hashes_of
 from mistral7b.release.extra import needed_for
 from mistral7b.release.holding import TORRENT
 from mistral7b.release.http import get_small
@@ -47,6 +47,8 @@ def swarm(fetch: Fetch) -> Check:
             hashes = event.hashes
             if not set(wanted) <= set(hashes):
                 raise ReleaseError(f"the link leads to the torrent {' and '.join(hashes)}, not to {' and '.join(wanted)}")
+        elif isinstance(event, Staying):
+            fetch.tell(1, 1, f"all is here; a minute more for {event.peers} peers that have no other seed")
 
     def part(only: tuple[str, ...], *, more: bool = False) -> Path:
         wish = fetch.wish

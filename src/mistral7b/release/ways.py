@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mistral7b.checkpoint.aside import written
 from mistral7b.checkpoint.digest import sha256_of
 from mistral7b.checkpoint.manifest import FileHash
 from mistral7b.checkpoint.report import Check
@@ -110,6 +111,7 @@ def _from_file(fetch: Fetch) -> Check:
 
 def _from_tar(fetch: Fetch) -> Check:
     tar, done_mark = fetch.room / "release.tar", fetch.room / "unpacked"
+    _refuse_other(fetch, tar, done_mark)
     if done_mark.is_file():
         return _stated(fetch.source)
     if not tar.is_file():
@@ -127,6 +129,22 @@ def _from_tar(fetch: Fetch) -> Check:
     done_mark.touch()
     tar.unlink()
     return _stated(fetch.source)
+
+
+def _refuse_other(fetch: Fetch, *left: Path) -> None:
+    """What an earlier call `left` here counts for the link that it came from, and the hash stated then; beside `--to` another may
+    have been at work. Raises StoreError."""
+    note, stated = fetch.room / "tar-of", fetch.source.stated
+    this = f"{fetch.source.link}\n{stated.algorithm} {stated.digest}"
+    if not note.is_file():
+        for path in left:
+            path.unlink(missing_ok=True)
+        with written(note) as out:
+            out.write(this.encode())
+    elif (other := note.read_text()) != this:
+        link = other.partition("\n")[0]
+        which = "the same link with another hash" if link == fetch.source.link else link
+        raise StoreError(f"{fetch.room} holds what came of {which}; fetch that to its end, or remove the folder")
 
 
 def _stream(fetch: Fetch, path: Path, stated: Stated) -> str:
