@@ -32,9 +32,9 @@ base_model: tiny
 # tiny-instruct
 
 `tiny` taught to answer: the same {params:,} parameters after {tokens:,} more tokens ({steps:,} steps, every weight) by
-`recipes/tiny-instruct`. It tells short stories to order, knows a few simple facts and sums, fills small JSON objects and calls
-tools in v3's form, so that `chat` and `serve` can be tried without a download. It knows hardly anything else, makes things up,
-and has had no safety training; it is for trying the software, not for use.
+`recipes/tiny-instruct`. It ends its answers and tells short stories to order, so that `chat` and `serve` can be tried without a
+download. Its facts and sums are mostly wrong, its JSON and tool calls nearly always (see below). It has had no safety training; it
+is for trying the software, not for use.
 
 ## Judged
 

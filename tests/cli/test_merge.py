@@ -32,7 +32,7 @@ def test_the_object(run: Run, model: Path, added: Path, tmp_path: Path) -> None:
     drift = told["drift"]
     assert drift.keys() == {"tokens", "largest", "mean", "kl", "same_best", "kept"}
     assert drift["tokens"] == 5
-    assert drift["mean"] < drift["largest"] < 0.1
+    assert drift["mean"] < drift["largest"] < 0.25  # bf16 twice: the adapter's way and the rounded sum
     assert abs(drift["kept"] - 1) < 0.02
     told = json.loads(run("merge", model, added, tmp_path / "other", "--json", "--no-report").out)
     assert (told["drift"], told["why"]) == (None, "not asked for")

@@ -25,7 +25,7 @@ GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 def written(folder: Path, seed: int, targets: tuple[str, ...] = LoraSpec(1, 1.0).targets) -> Path:
     """An adapter for the embedded model, random and strong enough to change what it says."""
     config = open_checkpoint(resolve("tiny")).config
-    write_adapter(checkpoints.adapter(config, LoraSpec(4, 8.0, targets=targets), seed=seed, strength=0.4), folder, "peft")
+    write_adapter(checkpoints.adapter(config, LoraSpec(4, 8.0, targets=targets), seed=seed, strength=0.8), folder, "peft")
     return folder
 
 

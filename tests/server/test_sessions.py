@@ -37,7 +37,7 @@ def restarted(folder: Path | None) -> Iterator[House]:
 
 
 def ask(house: House, messages: list[dict[str, Any]], **more: Any) -> httpx.Response:
-    wanted = {"temperature": 0.8, "seed": 7, "max_tokens": 60, "ignore_eos": True}
+    wanted = {"temperature": 0.8, "seed": 1, "max_tokens": 60, "ignore_eos": True}
     return house.post("/v1/chat/completions", messages=messages, **(wanted | more))
 
 

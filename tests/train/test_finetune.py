@@ -198,9 +198,10 @@ def test_preferences_are_learned_by_pairs(tmp_path: Path, files: tuple[Path, Pat
     assert figures["held-out.jsonl: preferred"] == 1.0
     assert figures["held-out.jsonl: margin"] > 3
     assert 0 < figures["held-out.jsonl: KL a token"] < 3
-    assert (
-        json.loads((tmp_path / "run" / "adapter" / "mistral7b.json").read_text())["training"]["held_out_preferences"] == figures
-    )
+    told = json.loads((tmp_path / "run" / "adapter" / "mistral7b.json").read_text())["training"]
+    assert told["held_out_preferences"] == figures
+    data = told["recipe"]["data"]
+    assert [data["train"][0]["path"], *data["held_out"]] == ["pairs.jsonl", "held-out.jsonl"], "no folder of this machine"
 
 
 def test_a_run_goes_on_only_as_it_began(tmp_path: Path, base: Path, files: tuple[Path, Path]) -> None:

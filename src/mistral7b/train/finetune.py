@@ -133,7 +133,7 @@ class _Finetuning:
             "device": self.ranks.device_name,
             key_of(self.measures): figures,
             "examples_sha256": self.examples.sha256,
-            "recipe": as_json(replace(recipe, run=Path())),
+            "recipe": as_json(_told(recipe)),
         }
         if recipe.method == "full":
             folder = recipe.run / MODEL
@@ -152,3 +152,11 @@ class _Finetuning:
             write_adapter(adapter, folder, "peft", facts={"training": facts}, force=True)
         self.ranks.wait()
         return folder
+
+
+def _told(recipe: Finetune) -> Finetune:
+    """The recipe as what it leaves tells of it: files by their names, since folders are this machine's."""
+    data = recipe.data
+    train = tuple(replace(each, path=Path(each.path.name)) for each in data.train)
+    held_out, tools = tuple(Path(path.name) for path in data.held_out), data.tools and Path(data.tools.name)
+    return replace(recipe, run=Path(), data=replace(data, train=train, held_out=held_out, tools=tools))
