@@ -46,11 +46,11 @@ recipes in `recipes/tiny`: {tokens:,} tokens in {steps:,} steps, {seconds:,} sec
 matrices inside the layers, AdamW for the rest; context {context:,} tokens. The shards' manifest has the sha256 `{shards}`, the
 documents' `{data}`.
 
-Held-out bits per byte, `mistral7b eval bpb` on the first {documents} documents of each source that a hash keeps out of training;
-the first version, of 4.7M tokens, had seen some of them. `mistral7b.json` has those of all documents, read as in training.
+Bits per byte of the documents that a hash keeps out of training, read as in training; and by `mistral7b eval bpb` of the first
+{documents} of each source, beside the first version's, of 4.7M tokens, which had seen some of them:
 
-| source | first version | this one | passes | licence |
-|---|---|---|---|---|
+| source | held out | first version | this one | passes | licence |
+|---|---|---|---|---|---|
 {table}
 
 ## Data and licences
@@ -109,8 +109,9 @@ def card(model: Path, before: Path, run: Path, facts: dict[str, Any], tokens: in
     """The model card's text."""
     sources = json.loads((run / "shards" / "manifest.json").read_text(encoding="utf-8"))["sources"]
     old, new = (bits(each, run / "documents", list(sources)) for each in (before, model))
+    told = facts["held_out_bits_per_byte"]
     rows = [
-        f"| {name} | {old[name]:.3f} | {new[name]:.3f} | {passes(facts, name):g} | {source['licence']} |"
+        f"| {name} | {told[name]:.3f} | {old[name]:.3f} | {new[name]:.3f} | {passes(facts, name):g} | {source['licence']} |"
         for name, source in sources.items()
     ]
     llm = LLM(model)
