@@ -171,7 +171,7 @@ def test_variables(recipe: Any, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="steps must be an integer, not 'three'"):
         recipe(text, DATA="d", N="three", RATE="1")
     with pytest.raises(
-        RecipeError, match=r"DTAA is no key of it and \$\{DTAA\} stands nowhere in it: --set DTAA=... changes nothing"
+        RecipeError, match=r"--set DTAA=... changes nothing: it is no key of it and \$\{DTAA\} stands nowhere in it"
     ):
         recipe(SMALLEST, DTAA="d")
 
@@ -184,6 +184,12 @@ def test_keys_given_beside_the_file(recipe: Any) -> None:
     assert found.data == Path("else"), "counts from where the program runs"
     assert (found.dedup, found.extra) == (Dedup(False, MinHash(0.5, 3)), {"threshold": 0.5})
     assert recipe(SMALLEST, **{"dedup.minhash.threshold": "0.25"}).dedup.minhash == MinHash(0.25)
+    found = recipe(SMALLEST + "every: 3\n", betas="[0.8, 0.9]", tags="[a, b]", files="[x]", every="null")
+    assert (found.betas, found.tags, found.files, found.every) == ((0.8, 0.9), ("a", "b"), [Path("x")], None)
+    with pytest.raises(RecipeError, match=r"--set dedup=\.\.\. and --set dedup.exact=\.\.\. speak of one value"):
+        recipe(SMALLEST, **{"dedup.exact": "false", "dedup": "null"})
+    with pytest.raises(RecipeError, match=r"--set A=\.\.\. changes nothing: what it stands in is given too"):
+        recipe("name: ${A}\ndata: d\n", A="1", name="b")
     for key, value, said in (
         ("kind", "verse", "kind must be prose or code or 3, not 'verse'"),
         ("dedup.exakt", "true", "dedup.exakt is not known; did you mean exact"),
@@ -210,6 +216,9 @@ def test_as_written_and_as_json(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("name: a\ndata: ${DATA}\ndedup: {minhash: {threshold: 1e-1}}\n")
     assert read_raw(path) == {"name": "a", "data": "${DATA}", "dedup": {"minhash": {"threshold": "1e-1"}}}
+    given = {"DATA": "/here", "dedup.minhash.bands": "3", "steps": "5"}
+    changed = {"name": "a", "data": "${DATA}", "dedup": {"minhash": {"threshold": "1e-1", "bands": 3}}, "steps": 5}
+    assert read_raw(path, Whole, given) == changed
     told = as_json(read_recipe(path, Whole, {"DATA": "d"}))
     assert (told["data"], told["dedup"]["minhash"], told["betas"]) == ("d", {"threshold": 0.1, "bands": 14}, [0.9, 0.95])
 

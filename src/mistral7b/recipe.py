@@ -37,24 +37,41 @@ def read_recipe(path: Path, kind: type[T], variables: Mapping[str, str] | None =
     twice, a value of another type, a variable without a value or a value without a variable, and for what a dataclass' own
     `__post_init__` refuses (ValueError or an error of ours).
     """
-    path = Path(path)
-    raw, given, used = read_raw(path), dict(variables or {}), set[str]()
-    stands, keys = set(_VARIABLE.findall(str(raw))), {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name in given.keys() - stands:
-        if name.split(".")[0] in keys:
-            _override(raw, name.split("."), given[name], _Place(path))
-            used.add(name)
+    path, given = Path(path), dict(variables or {})
+    raw = _parsed(path)
+    stands = set(_VARIABLE.findall(str(raw)))
+    used = set(_keys(path, kind, stands, given))
+    for name in used:
+        _override(raw, name.split("."), _given(given[name]), _Place(path))
     found = _Reader(path.parent).value(kind, _replaced(raw, given, used, path, ""), _Place(path))
     if spare := sorted(given.keys() - used):
         name = spare[0]
-        raise RecipeError(
-            f"{path}: {name} is no key of it and ${{{name}}} stands nowhere in it: --set {name}=... changes nothing"
-        )
+        why = "what it stands in is given too" if name in stands else f"it is no key of it and ${{{name}}} stands nowhere in it"
+        raise RecipeError(f"{path}: --set {name}=... changes nothing: {why}")
     return found  # type: ignore[no-any-return] # of type `kind`, which a reader by type hints cannot tell mypy
 
 
-def read_raw(path: Path) -> dict[str, Any]:
-    """The recipe as written, before variables and types: what a manifest keeps, since it names no folder of one machine."""
+def read_raw(path: Path, kind: type[Any] | None = None, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The recipe as written, before variables and types, which a manifest keeps: it names no folder of one machine. With a `kind`
+    those of `variables` that are its keys are in their places."""
+    raw = _parsed(path)
+    if kind is not None:
+        for name in _keys(path, kind, set(_VARIABLE.findall(str(raw))), variables or {}):
+            _override(raw, name.split("."), _resolved((variables or {})[name]), _Place(path))
+    return raw
+
+
+def _keys(path: Path, kind: Any, stands: set[str], given: Mapping[str, str]) -> list[str]:
+    """Those of the names `given` that are keys of the dataclass `kind`, and no variable that `stands` in the file."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    found = [name for name in given if name not in stands and name.split(".")[0] in fields]
+    for name in found:
+        if within := [other for other in found if other.startswith(f"{name}.")]:
+            raise RecipeError(f"{path}: --set {name}=... and --set {within[0]}=... speak of one value; give one of them")
+    return found
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -134,13 +151,13 @@ class _Place:
         return RecipeError(f"{self.file}: {self.key} {why}" if self.key else f"{self.file}: {why}")
 
 
-def _override(raw: dict[str, Any], keys: Sequence[str], text: str, place: _Place) -> None:
-    """Puts `text`, as YAML reads a scalar, at a key within blocks; blocks that are not there are made."""
+def _override(raw: dict[str, Any], keys: Sequence[str], value: Any, place: _Place) -> None:
+    """Puts `value` at a key within blocks; blocks that are not there are made."""
     for key in keys[:-1]:
         place = place.at(key)
         held = raw.get(key)
         raw[key] = raw = dict(_mapping({} if held is None else held, place))  # a copy: an anchor may stand in two places
-    raw[keys[-1]] = _given(text)
+    raw[keys[-1]] = value
 
 
 def _given(text: str) -> _Set:
@@ -162,7 +179,7 @@ def _replaced(value: Any, given: Mapping[str, str], used: set[str], file: Path, 
             raise RecipeError(f"{file}: {key} needs a value for ${{{name}}}; give it with --set {name}=...")
     used.update(names)
     made = _Set(_VARIABLE.sub(lambda match: given[match[1]], value))
-    made.leads = value.startswith("${")
+    made.leads = value.startswith("${") or getattr(value, "leads", False)
     return made
 
 
@@ -210,7 +227,7 @@ class _Reader:
 
     def _union(self, kinds: tuple[Any, ...], given: Any, place: _Place) -> Any:
         """The first kind that takes it; where only one is left beside null, its own complaint is the clearer one."""
-        if given is None and types.NoneType in kinds:
+        if types.NoneType in kinds and (given is None or (isinstance(given, _Set) and given == "null")):
             return None
         others = [kind for kind in kinds if kind is not types.NoneType]
         if len(others) == 1:
@@ -225,6 +242,8 @@ class _Reader:
 
     def _many(self, kind: Any, given: Any, place: _Place) -> Any:
         args = get_args(kind)
+        if isinstance(given, _Set) and isinstance(listed := _resolved(given), list):
+            given = [_given(item) if isinstance(item, str) else item for item in listed]
         if not isinstance(given, list):
             raise place.wrong(f"must be a list, not {_said(given)}")
         if get_origin(kind) is list or args[-1] is Ellipsis:

@@ -44,6 +44,7 @@ def test_what_cannot_be_pickled_for_its_depth_is_worked_on_here() -> None:
     for _ in range(10_000):
         deep = [deep]
     assert list(in_order(len, [[1, 2], deep, [], deep], 2)) == [2, 1, 0, 1]
+    assert list(in_order(len, [deep] * 9, 2)) == [1] * 9, "where no process has anything to do"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mistral7b.evals.chats import Chat
 
 _REMOTE = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
-MODEL_HELP = "tiny, a folder, a .gguf file, a hub id, or NAME@URL for one behind an OpenAI-compatible API."
+MODEL_HELP = "tiny-instruct, a folder, a .gguf file, a hub id, or NAME@URL for one behind an OpenAI-compatible API."
 
 Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME", help=MODEL_HELP, rich_help_panel="Model")]
 KeyEnv = Annotated[

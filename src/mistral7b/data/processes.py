@@ -68,7 +68,7 @@ def _results(work: Callable[[Item], Made], given: Iterator[tuple[int, Item]], pi
                     busy.append(free.pop())
             if turn == out:
                 return
-            ready = wait(busy)
+            ready = wait(busy) if busy else []
             for pipe in [pipe for pipe in busy if pipe in ready]:
                 number, one = pipe.recv()
                 made[number] = one

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 BLOCK = 128  # FlexAttention's own default, for queries and keys
-_LEAST = 256  # rows: eight lengths, which is what torch's compiler keeps of a function, end at 32,768
+_LEAST = 256  # rows
+_KEPT = 64  # compilations: a length may have two, with keys that need a gradient and with keys that need none
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class FlexPlan:
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Shapes as in `Kernels.attention`."""
         batched = [F.pad(x, (0, 0, 0, 0, 0, self.spare)).transpose(0, 1)[None] for x in (q, k, v)]
-        out = _function(q.device.type)(*batched, block_mask=self.mask, enable_gqa=True)
+        with _many_kept():
+            out = _function(q.device.type)(*batched, block_mask=self.mask, enable_gqa=True)
         found: Tensor = out[0].transpose(0, 1)[: len(q)]
         return found
 
@@ -93,6 +96,14 @@ def _function(device: str) -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
     return flex_attention if device == "cpu" or torch.compiler.is_compiling() else _compiled()
+
+
+def _many_kept() -> AbstractContextManager[object]:
+    """Past its limit torch's compiler would compute uncompiled, with T x T numbers."""
+    if torch.compiler.is_compiling():
+        return nullcontext()
+    patched: AbstractContextManager[object] = torch._dynamo.config.patch(recompile_limit=_KEPT)
+    return patched
 
 
 @functools.cache

@@ -106,7 +106,8 @@ def _join(
                 _keep(held, swarm.save())
             raise
         if (whole := swarm.complete()) and len(chosen) == len(contents.files):
-            _stay(swarm, tell)
+            with suppress(StoreError, KeyboardInterrupt):  # all is here, whatever ends the stay
+                _stay(swarm, tell)
         saved = _finish(swarm, held)
         if whole:
             break

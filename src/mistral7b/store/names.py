@@ -109,7 +109,7 @@ def _from_hub(hub_id: str, offline: bool, progress: Progress | None, fetcher: Fe
 
 def _nowhere(name: str) -> str:
     if not name:
-        return "the model's name is empty; give a folder, a .gguf file, tiny, a variant such as v0.3, or a hub id"
+        return "the model's name is empty; give a folder, a .gguf file, tiny, tiny-instruct, a variant such as v0.3, or a hub id"
     if "/" in name or "\\" in name or name.endswith(_FILES) or name.startswith(("~", ".")):
         return f"{name if name.isprintable() else repr(name)} does not exist; give a model folder or a .gguf file"
     near = difflib.get_close_matches(name.lower(), [*EMBEDDED, *VARIANTS], n=1)

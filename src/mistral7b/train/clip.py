@@ -29,7 +29,8 @@ def gradient_norm(weights: Sequence[Tensor], ranks: Ranks) -> Tensor:
 def clip(weights: Sequence[Tensor], norm: Tensor, most: float) -> None:
     """Scales the gradients so that their norm is at most `most`."""
     grads = [local(weight.grad) for weight in weights if weight.grad is not None]
-    torch._foreach_mul_(grads, (most / (norm + 1e-6)).clamp(max=1.0))
+    if grads:
+        torch._foreach_mul_(grads, (most / (norm + 1e-6)).clamp(max=1.0))
 
 
 def _copies(x: Tensor, world: int) -> int:

@@ -159,4 +159,5 @@ def _told(recipe: Finetune) -> Finetune:
     data = recipe.data
     train = tuple(replace(each, path=Path(each.path.name)) for each in data.train)
     held_out, tools = tuple(Path(path.name) for path in data.held_out), data.tools and Path(data.tools.name)
-    return replace(recipe, run=Path(), data=replace(data, train=train, held_out=held_out, tools=tools))
+    lora = replace(recipe.lora, adapter=recipe.lora.adapter and Path(recipe.lora.adapter.name))
+    return replace(recipe, run=Path(), lora=lora, data=replace(data, train=train, held_out=held_out, tools=tools))

@@ -47,7 +47,8 @@ def parallelise(
         if recipe.recompute:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if recipe.compile:
-            block.compile()
+            # On CUDA attention is not compiled for any length at once (see kernels.flex).
+            block.compile(dynamic=False if ranks.device.type == "cuda" else None)
     trainee = trainee or Trainee(model, z_loss=z_loss, tensor_group=ranks.tensor_group)
     if ranks.mesh is not None:
         narrow = torch.bfloat16 if precision == "bf16" else None

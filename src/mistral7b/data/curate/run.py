@@ -41,7 +41,7 @@ def curate(
     work = Work(out)
     with work.held(mark_of(settings, units), force=force):
         if not (out / "manifest.json").is_file():
-            made = stages(settings, read_raw(recipe), units, out)
+            made = stages(settings, read_raw(recipe, CurateRecipe, variables), units, out)
             if settings.executor != "local":
                 (slurm if settings.executor == "slurm" else ray)(settings, made, work).run()
                 return None
