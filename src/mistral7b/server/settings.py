@@ -18,7 +18,7 @@ _VISIBLE = frozenset(map(chr, range(0x21, 0x7F)))  # what an Authorization heade
 class ModelOptions:
     """Which model, and how much of the machine it may take; the meaning of each is that of `LLM`'s argument."""
 
-    name: str = "tiny-instruct"
+    name: str = "tiny"
     dtype: str = "auto"
     kv_dtype: str = "auto"
     device: str = "auto"
