@@ -17,6 +17,8 @@ from mistral7b.data.processes import in_order
 from mistral7b.errors import DataError
 
 ENDLESS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 from itertools import count
 from mistral7b.data.processes import in_order
 for one in in_order(abs, count(), 2):
