@@ -61,7 +61,7 @@ def test_past_the_window_and_the_context(folder: Path, ours: EngineLM) -> None:
     assert 512 < len(ours.tok_encode(window)) < 2048 < len(ours.tok_encode(context))
     rolls = [rolling(STORY), rolling(window), rolling(context)]
     for a, b in zip(ours.loglikelihood_rolling(rolls, True), hf.loglikelihood_rolling(rolls, True), strict=True):
-        assert a == pytest.approx(b, rel=1e-6, abs=CLOSE)
+        assert a == pytest.approx(b, rel=3e-6, abs=CLOSE)  # theirs adds up in fp32
     hf = theirs.backend(folder)
     same_scores(ours, hf, [(long, answer) for long in (window, context) for answer in (" Tom", " She was", " The cat sat.")])
     asks = [text(long, until=["\n"], max_gen_toks=40) for long in (window, context)]
