@@ -177,7 +177,7 @@ def test_two_hundred_at_once_three_times_over() -> None:
     expected = {place: alone(llm, path, body) for place, (how, path, body) in enumerate(asked) if how != "bad"}
     statuses: Counter[str] = Counter()
     memory = []
-    with server("--max-num-seqs", "8", "--max-queue", "64") as (url, process):
+    with server("--model", "tiny", "--max-num-seqs", "8", "--max-queue", "64") as (url, process):
         for round in range(WARM + ROUNDS):
             answers = asyncio.run(storm(url, asked, round))
             for place, (status, choices) in answers.items():
