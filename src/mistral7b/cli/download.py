@@ -122,6 +122,8 @@ def download(
             return
         if revision is not None:
             raise RequestError("--revision is for hub ids; a link names one state of its files already")
+        if only and export is not None:
+            raise RequestError("--export makes a directory that proves itself whole, and --only fetches a part; leave one out")
         asked = swarm.settings(listen=listen, lab=lab, dht=dht, trackers=trackers, pex=pex, lsd=lsd, down=down, up=up)
         asked = replace(asked, patience_s=patience)
         got = _get(found, to, only, signed_by, variant, peers, mirror, asked, again=export is not None)
