@@ -24,6 +24,7 @@ from mistral7b.tokens.calls import json_object
 HELD_OUT = Path(__file__).parent / "held_out"
 PARAMS = SamplingParams(temperature=0, max_tokens=200)
 Line = dict[str, Any]
+Told = tuple[Line, CompletionOutput, dict[str, bool]]  # a task, the reply, what is true of it
 
 
 def is_story(text: str, _: Line) -> bool:
@@ -87,7 +88,7 @@ def judge_calls(reply: CompletionOutput, line: Line) -> dict[str, bool]:
     return {"ended": reply.finish_reason != "length", "name": named, "right": made == line["calls"]}
 
 
-def judge(llm: LLM, lines: Sequence[Line]) -> list[tuple[Line, CompletionOutput, dict[str, bool]]]:
+def judge(llm: LLM, lines: Sequence[Line]) -> list[Told]:
     """Each task with the model's reply and what is true of it."""
     plain_lines = [line for line in lines if "tools" not in line]
     outputs = llm.chat([line["messages"] for line in plain_lines], PARAMS) if plain_lines else []
@@ -101,7 +102,7 @@ def shares(verdicts: Sequence[dict[str, bool]]) -> dict[str, float]:
     return {"count": len(verdicts)} | {name: sum(one[name] for one in verdicts) / len(verdicts) for name in verdicts[0]}
 
 
-def report(told: Sequence[tuple[Line, CompletionOutput, dict[str, bool]]]) -> dict[str, dict[str, float]]:
+def report(told: Sequence[Told]) -> dict[str, dict[str, float]]:
     """The shares of all requests, of all tool tasks, and of each kind; tool tasks also by how many tools were offered."""
     groups: dict[str, list[dict[str, bool]]] = {}
     for line, _, verdict in told:
@@ -122,6 +123,16 @@ def shown(line: Line, reply: CompletionOutput, verdict: dict[str, bool]) -> str:
     return "\n".join(said)
 
 
+def spread(told: Sequence[Told], count: int) -> list[str]:
+    """So many dialogues, evenly spread."""
+    return [shown(*told[place * len(told) // count]) for place in range(count)]
+
+
+def held_out() -> list[Line]:
+    """The requests, then the tool tasks."""
+    return [line for name in ("requests", "tools") for line in read_lines(HELD_OUT / f"{name}.jsonl")]
+
+
 def read_lines(path: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -132,16 +143,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the shares as JSON")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N dialogues, evenly spread, unedited")
     args = parser.parse_args()
-    told = judge(LLM(args.model), [line for name in ("requests", "tools") for line in read_lines(HELD_OUT / f"{name}.jsonl")])
+    told = judge(LLM(args.model), held_out())
     rows = report(told)
     if args.json:
-        dialogues = [shown(*told[place * len(told) // args.show]) for place in range(args.show)]
+        dialogues = spread(told, args.show)
         print(json.dumps({"model": args.model, "shares": rows} | ({"dialogues": dialogues} if dialogues else {}), indent=2))
         return
     for name, row in rows.items():
         print(f"{name:20} {row['count']:4}  " + "  ".join(f"{key} {share:.0%}" for key, share in row.items() if key != "count"))
-    for place in range(args.show):
-        print("\n" + shown(*told[place * len(told) // args.show]))
+    for dialogue in spread(told, args.show):
+        print("\n" + dialogue)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from judge import HELD_OUT, judge, read_lines, report, shown
+from judge import held_out, judge, report, spread
 
 from mistral7b import LLM
 from mistral7b.checkpoint.manifest import write_manifest
@@ -68,8 +68,8 @@ under it; results of computing on the data are free |
 
 def judged(llm: LLM) -> tuple[dict[str, dict[str, float]], list[str]]:
     """(The shares by group, some dialogues as text)."""
-    told = judge(llm, [line for name in ("requests", "tools") for line in read_lines(HELD_OUT / f"{name}.jsonl")])
-    return report(told), [shown(*told[place * len(told) // DIALOGUES]) for place in range(DIALOGUES)]
+    told = judge(llm, held_out())
+    return report(told), spread(told, DIALOGUES)
 
 
 def table(before: dict[str, dict[str, float]], after: dict[str, dict[str, float]]) -> str:

@@ -137,7 +137,7 @@ def test_what_is_usual_is_learned_anew_at_each_stage(tmp_path: Path, shards: Pat
     rows = room.course(recipe, room.Shards.open(shards))
     before = rows.ends[0] // recipe.rows  # whole steps
     assert rows.ends[0] % recipe.rows
-    assert [step for step in range(rows.steps(recipe.rows)) if rows.begins(range(step * 8, step * 8 + 8))] == [before]
+    assert [step for step in range(rows.steps(recipe.rows)) if rows.turns(step, 8)] == [before]
     outcome = pretrain(recipe, made.Silent())
     (newest,) = (tmp_path / "run/checkpoints").glob(f"*{outcome.steps:08d}")
     norms = json.loads((newest / "checkpoint.json").read_text())["progress"]["norms"]

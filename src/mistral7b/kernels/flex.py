@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +55,7 @@ class FlexPlan:
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Shapes as in `Kernels.attention`."""
         batched = [F.pad(x, (0, 0, 0, 0, 0, self.spare)).transpose(0, 1)[None] for x in (q, k, v)]
-        with _many_kept():
-            out = _function(q.device.type)(*batched, block_mask=self.mask, enable_gqa=True)
+        out = _function(q.device.type)(*batched, block_mask=self.mask, enable_gqa=True)
         found: Tensor = out[0].transpose(0, 1)[: len(q)]
         return found
 
@@ -98,16 +96,9 @@ def _function(device: str) -> Any:
     return flex_attention if device == "cpu" or torch.compiler.is_compiling() else _compiled()
 
 
-def _many_kept() -> AbstractContextManager[object]:
-    """Past its limit torch's compiler would compute uncompiled, with T x T numbers."""
-    if torch.compiler.is_compiling():
-        return nullcontext()
-    patched: AbstractContextManager[object] = torch._dynamo.config.patch(recompile_limit=_KEPT)
-    return patched
-
-
 @functools.cache
 def _compiled() -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=False)
+    # Past its limit of compilations torch would compute uncompiled, with T x T numbers.
+    return torch._dynamo.config.patch(recompile_limit=_KEPT)(torch.compile(flex_attention, dynamic=False))

@@ -86,6 +86,7 @@ def _join(
     assert info is not None
     contents = examine(info)
     chosen = wanted(contents, only)
+    entire = len(chosen) == len(contents.files)
 
     def ready(params: lt.add_torrent_params) -> lt.add_torrent_params:
         prepare(params, settings, peers, held.data)
@@ -105,7 +106,7 @@ def _join(
             with suppress(StoreError):  # the fault that ends it is told, not what it leads to
                 _keep(held, swarm.save())
             raise
-        if (whole := swarm.complete()) and len(chosen) == len(contents.files):
+        if (whole := swarm.complete()) and entire:
             with suppress(StoreError, KeyboardInterrupt):  # all is here, whatever ends the stay
                 _stay(swarm, tell)
         saved = _finish(swarm, held)
@@ -114,10 +115,8 @@ def _join(
         params = ready(_known(asked, held))
         # Of peers whose blocks lay in one wrong piece libtorrent may have banned the wrong one too: all but the first are free.
         params.banned_peers = [parse_peer(peer) for peer in swarm.banned[:1]]
-    if len(chosen) == len(contents.files):
-        torrent = metafile(saved, params.trackers, params.url_seeds) if saved is not None else None
-        if torrent is not None:
-            held.settle(torrent)
+    if entire and saved is not None and (torrent := metafile(saved, params.trackers, params.url_seeds)) is not None:
+        held.settle(torrent)
     return contents, chosen
 
 

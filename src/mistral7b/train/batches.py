@@ -55,9 +55,9 @@ class Course:
         stage = bisect_right(self.ends, index)
         return self.stages[stage].row(index - (self.ends[stage] - self.stages[stage].rows))
 
-    def begins(self, rows: range) -> bool:
-        """Whether a stage but the first begins within these rows."""
-        return any(end in rows for end in self.ends[:-1])
+    def turns(self, step: int, rows: int) -> bool:
+        """Whether a stage but the first begins within a step of so many rows."""
+        return any(end // rows == step for end in self.ends[:-1])
 
     def steps(self, rows: int) -> int:
         """Whole steps of so many rows; raises RecipeError if there is none."""

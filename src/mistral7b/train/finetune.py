@@ -98,8 +98,8 @@ class _Finetuning:
         return found
 
     def turns(self, step: int) -> bool:
-        train, rows = self.examples.train, self.recipe.batch_rows
-        return isinstance(train, Course) and train.begins(range(step * rows, (step + 1) * rows))
+        train = self.examples.train
+        return isinstance(train, Course) and train.turns(step, self.recipe.batch_rows)
 
     def flops(self, micro: MicroBatch) -> float:
         return self.recipe.work * batch_flops(self.checkpoint.config, micro.batch.positions)

@@ -84,7 +84,7 @@ class _Pretraining:
         return micro_batches(self.course, step, self.recipe.rows, self.recipe.micro_batch_rows, self.ranks)
 
     def turns(self, step: int) -> bool:
-        return self.course.begins(range(step * self.recipe.rows, (step + 1) * self.recipe.rows))
+        return self.course.turns(step, self.recipe.rows)
 
     def flops(self, micro: MicroBatch) -> float:
         return batch_flops(self.config, micro.batch.positions)
