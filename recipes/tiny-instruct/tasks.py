@@ -24,7 +24,7 @@ from kinds.stories import ordered, read_stories, told
 from kinds.talk import talk
 from kinds.toolbox import one_call, tool_task
 
-COUNTS = {"copying": 40000, "stories": 6000, "facts": 10000, "tools": 24000, "json": 6000, "talk": 5000}
+COUNTS = {"copying": 40000, "stories": 6000, "facts": 20000, "tools": 24000, "json": 20000, "talk": 10000}
 HELD_OUT = {"stories": 50, "facts": 60, "json": 50, "talk": 40}
 TOOL_TASKS = 100
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from kinds.names import CITIES, FIRST, PEOPLE, SECOND, code, nonce
-from kinds.shapes import Lists, Maker, Task, assistant, phrases, user
+from kinds.names import CITIES, FIRST, SECOND, code, nonce, person
+from kinds.shapes import Maker, Task, assistant, phrases, user
 from kinds.toolbox import compose, joined
 from kinds.toolwords import SLOTS
+from kinds.vocabulary import any_name, any_word, worded
 
 REPEAT = phrases("""
     Say: {v}
@@ -16,6 +17,15 @@ REPEAT = phrases("""
     Write {v} again.
     Copy this: {v}
     {v} - say that again.
+    {v}
+    The same: {v}
+    Again: {v}
+    Now write {v}
+    Say {v} again.
+    Echo {v}
+    Type {v}.
+    "{v}" - the same, please.
+    Write down {v}.
     --
     Once more: {v}
     """)
@@ -23,6 +33,11 @@ AFTER = phrases("""
     {list}. What comes after {a}?
     What stands behind {a} here: {list}?
     After {a}, in {list}?
+    {list}: what is after {a}?
+    Tell me what follows {a}: {list}.
+    Next after {a}: {list}
+    From {list} take the one after {a}.
+    {a} is in {list}. Which is the next?
     --
     Which follows {a} in {list}?
     """)
@@ -30,6 +45,13 @@ WHICH = phrases("""
     {list}. Which of them has {a}?
     Which has {a}: {list}?
     Find {a} in this: {list}.
+    {list}: the one with {a}?
+    Tell me the one with {a}: {list}.
+    I want to {a}. Which one of {list}?
+    One of {list} is for {a}. Which?
+    {a} - choose from {list}.
+    Choose for {a}: {list}.
+    Of {list}, only one has to do with {a}.
     --
     In which of {list} do you see {a}?
     """)
@@ -37,12 +59,21 @@ VALUE = phrases("""
     {pairs}. What is {a}?
     {pairs}. Give me {a}.
     Tell me {a}: {pairs}.
+    {pairs}. {a}?
+    What is {a} here: {pairs}?
+    {a} in {pairs}?
+    Look up {a}: {pairs}
+    Of {pairs} I want {a}.
+    {pairs}. So {a} is what?
     --
     Read off {a} from {pairs}.
     """)
 KEY = phrases("""
     {pairs}. Which one is {v}?
     {pairs}. What has {v}?
+    {pairs}. {v} is what?
+    Which has {v}: {pairs}?
+    {pairs}. Find the name for {v}.
     --
     {pairs}. Whose is {v}?
     """)
@@ -50,6 +81,11 @@ PICK = phrases("""
     {object} Only {keys}.
     Keep {keys} of this: {object}
     {object} Give me {keys} of it.
+    {object} I need {keys}.
+    From {object} take only {keys}.
+    {object} -> {keys}
+    Show {keys} of {object}
+    {object} Without the rest: {keys}.
     --
     Of {object} take {keys}.
     """)
@@ -60,7 +96,11 @@ GAPS = (", ", " ", " | ", "; ")
 def thing(make: Maker) -> str:
     """Something to copy: a word that does not exist, a name in some style, a code, a number, words of the lists."""
     kinds: tuple[Callable[[], object], ...] = (
-        lambda: nonce(make),
+        *[lambda: any_word(make)] * 6,
+        lambda: any_name(make),
+        lambda: any_name(make),
+        lambda: joined(make, any_word(make), any_word(make)),
+        lambda: joined(make, any_word(make), any_word(make)),
         lambda: nonce(make),
         lambda: compose(make, 0).name,
         lambda: joined(make, nonce(make), nonce(make)),
@@ -75,8 +115,8 @@ def thing(make: Maker) -> str:
 
 def key(make: Maker) -> str:
     """What an argument or a key of an object may be called."""
-    if make.chance(0.5):
-        return nonce(make)
+    if make.chance(0.6):
+        return any_word(make) if make.chance(0.8) else nonce(make)
     return str(make.pick(SLOTS[make.rng.choice(sorted(SLOTS))].names)).replace(" ", "_")
 
 
@@ -91,20 +131,15 @@ def some(make: Maker, kind: Callable[[Maker], str], low: int, high: int) -> list
     return made
 
 
-def told(make: Maker, lists: Lists, **values: str) -> str:
-    """A phrase filled in, and no letter of it changed."""
-    return str(make.pick(lists)).format(**values)
-
-
 def repeated(make: Maker) -> tuple[str, str]:
     said = make.rng.choice(GAPS).join(some(make, thing, 1, 6))
-    return told(make, REPEAT, v=said), said
+    return worded(make, REPEAT, v=said), said
 
 
 def following(make: Maker) -> tuple[str, str]:
     listed = some(make, thing, 2, 6)
     at = make.rng.randrange(len(listed) - 1)
-    return told(make, AFTER, a=listed[at], list=make.rng.choice(GAPS).join(listed)), listed[at + 1]
+    return worded(make, AFTER, a=listed[at], list=make.rng.choice(GAPS).join(listed)), listed[at + 1]
 
 
 def matching(make: Maker) -> tuple[str, str]:
@@ -113,7 +148,7 @@ def matching(make: Maker) -> tuple[str, str]:
     tools = [tool for n, tool in enumerate(tools) if all({tool.verb, tool.noun}.isdisjoint({t.verb, t.noun}) for t in tools[:n])]
     right = make.rng.choice(tools)
     words = make.rng.choice((f"{right.verb} {right.noun}", f"{right.verb} the {right.noun}", right.noun, right.verb))
-    return told(make, WHICH, a=words, list=", ".join(tool.name for tool in tools)), right.name
+    return worded(make, WHICH, a=words, list=", ".join(tool.name for tool in tools)), right.name
 
 
 def looked_up(make: Maker) -> tuple[str, str]:
@@ -123,17 +158,17 @@ def looked_up(make: Maker) -> tuple[str, str]:
     pairs = gap.join(pair.format(key=name, value=value) for name, value in zip(keys, values, strict=True))
     at = make.rng.randrange(len(keys))
     if make.chance(0.25):
-        return told(make, KEY, v=values[at], pairs=pairs), keys[at]
-    return told(make, VALUE, a=keys[at], pairs=pairs), values[at]
+        return worded(make, KEY, v=values[at], pairs=pairs), keys[at]
+    return worded(make, VALUE, a=keys[at], pairs=pairs), values[at]
 
 
 def picked(make: Maker) -> tuple[str, str]:
     """Some keys of an object, in the order asked."""
     keys = some(make, key, 1, 4)
-    value = {name: make.rng.choice((make.rng.randint(0, 99), thing(make), make.pick(PEOPLE), True)) for name in keys}
+    value = {name: make.rng.choice((make.rng.randint(0, 99), thing(make), person(make), True)) for name in keys}
     asked = make.some(keys, make.rng.randint(1, len(keys)))
     wanted = {name: value[name] for name in asked}
-    return told(make, PICK, object=json.dumps(value), keys=listing(asked)), json.dumps(wanted)
+    return worded(make, PICK, object=json.dumps(value), keys=listing(asked)), json.dumps(wanted)
 
 
 def listing(names: Sequence[str]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from kinds.names import ANIMALS, DAYS, FRUITS, JOBS, MONTHS, PEOPLE
+from kinds.names import ANIMALS, DAYS, FRUITS, JOBS, MONTHS, person
 from kinds.shapes import Lists, Maker, Task, assistant, phrases, sentence_case, system, user, with_article, words
+from kinds.vocabulary import asked
 
 OPPOSITES = """big small, hot cold, up down, day night, happy sad, fast slow, open closed, wet dry, old young, hard soft,
  full empty, long short, light dark, good bad, high low, near far, rich poor, strong weak, loud quiet, clean dirty, early
@@ -47,6 +48,10 @@ SENTENCE = phrases("""
     Use a whole sentence.
     Please answer in one sentence.
     Say it in a full sentence.
+    A whole sentence, please.
+    Reply with a sentence.
+    In a sentence, please.
+    I want a sentence as the answer.
     --
     Give me that as one complete sentence.
     I want to hear a proper sentence.
@@ -56,6 +61,10 @@ BARE = phrases("""
     Answer with as few words as you can.
     You are a helpful assistant.
     You answer questions.
+    Answer in one word.
+    Short answers only.
+    You are a teacher.
+    You are a clever little model.
     --
     Be brief, please.
     You help children with their homework.
@@ -90,6 +99,14 @@ NEXT = phrases("""
     Which {unit} is after {a}?
     What is the {unit} after {a}?
     {a} is a {unit}. What is the next one?
+    {a}. And the {unit} after that?
+    Tell me the {unit} after {a}.
+    After {a} comes which {unit}?
+    Today it is {a}. What {unit} will it be next?
+    What {unit} is next after {a}?
+    Give me the next {unit} after {a}.
+    When {a} is over, what {unit} is it?
+    {a} is over. What {unit} begins?
     --
     If it is {a} now, which {unit} follows?
     Name the {unit} that follows {a}.
@@ -98,6 +115,11 @@ BEFORE = phrases("""
     What {unit} comes before {a}?
     Which {unit} is before {a}?
     What is the {unit} before {a}?
+    {a}. And the {unit} before that?
+    Tell me the {unit} before {a}.
+    Before {a} comes which {unit}?
+    Give me the {unit} just before {a}.
+    It is {a} now. What {unit} was it before?
     --
     Name the {unit} that ends when {a} begins.
     Which {unit} leads up to {a}?
@@ -119,6 +141,13 @@ OPPOSITE = phrases("""
     Tell me the opposite of {a}.
     What word means the opposite of {a}?
     Say the opposite: {a}
+    Give me the opposite of {a}.
+    {a}: what is its opposite?
+    I say {a}. What is the opposite?
+    What is not {a} but the opposite?
+    Name the opposite of {a}.
+    Find the opposite of the word {a}.
+    Can you tell the opposite of {a}?
     --
     Turn the word "{a}" into its opposite.
     Which word is the other way round from "{a}": its opposite?
@@ -129,6 +158,13 @@ PLURAL = phrases("""
     One {a}, two what?
     Tell me the plural of {a}.
     How do you say more than one {a}?
+    Give me the plural of {a}.
+    What do you call many of them: {a}?
+    {a}: what is the plural?
+    One {a} and one more {a} are two what?
+    Write the plural of {a}.
+    What is the word for two or more of {a}?
+    Name the plural form of {a}.
     --
     Here is one {a}. If there are five, what do I call them?
     Put {a} into the plural.
@@ -137,6 +173,12 @@ COLOUR = phrases("""
     What colour is {a}?
     Which colour does {a} have?
     Tell me the colour of {a}.
+    {a} has which colour?
+    Say the colour of {a}.
+    Of what colour is {a}?
+    Do you know the colour of {a}?
+    I want to draw {a}. What colour is it?
+    Give me the colour of {a}.
     --
     Name the colour that {a} has.
     If I paint {a}, which colour should I take?
@@ -145,6 +187,12 @@ SOUND = phrases("""
     What does a {a} say?
     What sound does a {a} make?
     Which noise does a {a} make?
+    Tell me what a {a} says.
+    Say what sound a {a} makes.
+    What noise does a {a} make?
+    How does a {a} talk?
+    The {a} says what?
+    Do you know the sound of a {a}?
     --
     I hear a {a}. How does it sound?
     Make the noise of a {a}.
@@ -153,6 +201,11 @@ BABY = phrases("""
     What is a baby {a} called?
     What do you call a young {a}?
     What is the name for a baby {a}?
+    Tell me the name of a baby {a}.
+    A young {a} is called what?
+    The baby of a {a} is a what?
+    Say what a little {a} is called.
+    Which word means a young {a}?
     --
     A {a} has a little one. What is the word for it?
     Name the young of a {a}.
@@ -160,6 +213,11 @@ BABY = phrases("""
 HOME = phrases("""
     Where does a {a} live?
     What is the home of a {a}?
+    Tell me where a {a} lives.
+    A {a} lives in a what?
+    What does a {a} live in?
+    Where is a {a} at home?
+    What is the house of a {a} called?
     --
     In what do you find a {a} at home?
     Name the place where a {a} lives.
@@ -167,6 +225,11 @@ HOME = phrases("""
 LEG = phrases("""
     How many legs does a {a} have?
     Tell me how many legs a {a} has.
+    How many legs are on a {a}?
+    A {a} has how many legs?
+    How many legs do you see on a {a}?
+    Legs of a {a}?
+    Give me the number of legs of a {a}.
     --
     Count the legs of a {a}.
     A {a} stands on how many legs?
@@ -183,9 +246,9 @@ TABLES = (
 
 
 def from_table(make: Maker) -> Fact:
-    asked, rows, sentence = make.pick(TABLES)
+    ways, rows, sentence = make.pick(TABLES)
     a, b = make.pick(rows)
-    return Fact(asked, {"a": a}, "word", sentence_case(b), sentence_case(sentence.format(a=a, b=b)).replace("a water", "water"))
+    return Fact(ways, {"a": a}, "word", sentence_case(b), sentence_case(sentence.format(a=a, b=b)).replace("a water", "water"))
 
 
 def plural(make: Maker) -> Fact:
@@ -201,6 +264,11 @@ BIGGER = phrases("""
     What is bigger, {a} or {b}?
     Which is bigger: {a} or {b}?
     Which one is bigger, {a} or {b}?
+    Tell me which is bigger, {a} or {b}.
+    {a} or {b}: which is bigger?
+    Is {a} or {b} bigger?
+    Between {a} and {b}, what is bigger?
+    Of {a} and {b}, which is bigger?
     --
     {a} stands next to {b}. Which of them is the bigger one?
     Compare {a} and {b}: name the bigger one.
@@ -208,6 +276,11 @@ BIGGER = phrases("""
 SMALLER = phrases("""
     What is smaller, {a} or {b}?
     Which is smaller: {a} or {b}?
+    Tell me which is smaller, {a} or {b}.
+    {a} or {b}: which is smaller?
+    Is {a} or {b} smaller?
+    Between {a} and {b}, what is smaller?
+    Of {a} and {b}, which is smaller?
     --
     Compare {a} and {b}: name the smaller one.
     """)
@@ -230,6 +303,11 @@ FIRST_LETTER = phrases("""
     What is the first letter of {a}?
     Which letter does {a} start with?
     What letter does the word {a} begin with?
+    Tell me the first letter of {a}.
+    {a}: what is the first letter?
+    What does {a} start with?
+    Give me the first letter in {a}.
+    The word {a} starts with what letter?
     --
     Which letter opens the word {a}?
     Look at {a}. Which letter stands at its start?
@@ -237,6 +315,11 @@ FIRST_LETTER = phrases("""
 LAST_LETTER = phrases("""
     What is the last letter of {a}?
     Which letter does {a} end with?
+    Tell me the last letter of {a}.
+    {a}: what is the last letter?
+    What does {a} end with?
+    Give me the last letter in {a}.
+    The word {a} ends with what letter?
     --
     Which letter closes the word {a}?
     Look at {a}. Which letter stands at its end?
@@ -246,6 +329,12 @@ SPELL = phrases("""
     How do you spell {a}?
     Spell the word {a}.
     Can you spell {a} for me?
+    Please spell {a}.
+    Tell me how to spell {a}.
+    Write {a} letter by letter.
+    Say the letters of {a}.
+    The letters of {a}, please.
+    Split {a} into letters.
     --
     Which letters are in {a}, one by one?
     Take {a} apart into its letters.
@@ -267,6 +356,12 @@ KIND_OF = phrases("""
     Which is {kind}: {a} or {b}?
     Which of these is {kind}: {a}, {b}?
     What is {kind}, {a} or {b}?
+    {a} or {b}: which is {kind}?
+    Tell me which is {kind}, {a} or {b}.
+    Of {a} and {b}, which is {kind}?
+    Is {a} or {b} {kind}?
+    One of them is {kind}: {a} or {b}?
+    Name the one that is {kind}: {a}, {b}.
     --
     Only one of {a} and {b} is {kind}. Which one?
     Pick {kind} out of these two: {a}, {b}.
@@ -291,6 +386,15 @@ ADD = phrases("""
     How much is {a} and {b}?
     Add {a} and {b}.
     {a}+{b}
+    Tell me {a} + {b}.
+    {a} and {b} make what?
+    Sum: {a} and {b}
+    How much is {a} plus {b}?
+    Can you add {a} to {b}?
+    What do {a} and {b} make?
+    I have {a} and I get {b}. How many?
+    Give me {a} plus {b}.
+    The sum of {a} and {b}?
     --
     Work out the sum of {a} and {b}.
     If you put {a} and {b} together, which number do you get?
@@ -301,6 +405,14 @@ SUBTRACT = phrases("""
     {a} - {b} = ?
     How much is {a} less {b}?
     Take {b} away from {a}.
+    Tell me {a} - {b}.
+    {a} take away {b} makes what?
+    How much is {a} minus {b}?
+    Can you take {b} from {a}?
+    I have {a} and I lose {b}. How many?
+    Give me {a} minus {b}.
+    {a}-{b}
+    From {a} take {b}. What is left?
     --
     Work out {a} without {b}.
     Which number is left when {b} is taken off {a}?
@@ -308,12 +420,19 @@ SUBTRACT = phrases("""
 STORY_ADD = phrases("""
     {who} has {a} {things}. {who} gets {b} more. How many {things} does {who} have now?
     There are {a} {things} in a bag. {who} puts in {b} more. How many are in the bag?
+    {who} eats {a} {things} and then {b} {things}. How many {things} did {who} eat?
+    {who} saw {a} {things} and {b} more. How many {things} did {who} see?
+    {a} {things} are here and {b} are there. How many are there?
+    On one day {who} buys {a} {things}, on the next day {b}. How many {things} is that?
     --
     First {who} found {a} {things}, and later another {b}. How many {things} are that?
     """)
 STORY_TAKE = phrases("""
     {who} has {a} {things}. {who} gives away {b}. How many {things} are left?
     There are {a} {things} on the table. {who} eats {b}. How many are left?
+    {who} had {a} {things} and ate {b}. How many {things} does {who} have now?
+    {a} {things} hang on a tree. {b} fall down. How many are still there?
+    {who} buys {a} {things} and sells {b}. How many are left?
     --
     Out of {a} {things}, {who} lost {b}. How many did {who} keep?
     """)
@@ -329,12 +448,12 @@ def sums(make: Maker) -> Fact:
     if plus and make.chance(0.5):
         a, b = b, a
     total = a + b if plus else a - b
-    asked = {(True, True): STORY_ADD, (True, False): ADD, (False, True): STORY_TAKE, (False, False): SUBTRACT}[plus, story]
-    fields = {"a": a, "b": b, "who": make.pick(PEOPLE), "things": plural_fruit(make)}
+    ask = {(True, True): STORY_ADD, (True, False): ADD, (False, True): STORY_TAKE, (False, False): SUBTRACT}[plus, story]
+    fields = {"a": a, "b": b, "who": person(make), "things": plural_fruit(make)}
     said = f"There are {total}." if story else f"{a} {'plus' if plus else 'minus'} {b} is {total}."
     if story and 1 in (a, b, total):
         return sums(make)  # "1 apples"
-    return Fact(asked, fields, "number", str(total), said)
+    return Fact(ask, fields, "number", str(total), said)
 
 
 def plural_fruit(make: Maker) -> str:
@@ -347,6 +466,13 @@ AFTER = phrases("""
     What comes after {a}?
     Which number is next: {c}, {b}, {a}?
     What is one more than {a}?
+    Tell me the number after {a}.
+    {b}, {a}, and then?
+    What is the next number after {a}?
+    After {a} comes which number?
+    I say {a}. What is the next number?
+    Count on from {a} by one.
+    {a} plus one more is what?
     --
     I am counting and have just said {a}. What do I say next?
     Name the number that follows {a}.
@@ -355,6 +481,11 @@ DOWN = phrases("""
     What number comes before {a}?
     What is one less than {a}?
     Which number is just before {a}?
+    Tell me the number before {a}.
+    Before {a} comes which number?
+    Which number is one less than {a}?
+    {a} less one is what?
+    Give me the number that is before {a}.
     --
     I count backwards and have just said {a}. What do I say next?
     """)
@@ -362,6 +493,11 @@ DOUBLE = phrases("""
     What is two times {a}?
     Double {a}.
     What is {a} doubled?
+    Tell me two times {a}.
+    How much is two times {a}?
+    What is the double of {a}?
+    2 times {a} is what?
+    {a} and again {a} makes what?
     --
     Take {a} twice. Which number is it?
     """)
@@ -385,6 +521,13 @@ COUNT = phrases("""
     Count from {a} to {b}.
     Can you count from {a} to {b}?
     Write the numbers from {a} to {b}.
+    Count up from {a} to {b}.
+    Say the numbers from {a} to {b}.
+    All numbers from {a} to {b}, please.
+    Start with {a} and count to {b}.
+    Count: {a} to {b}
+    Give me the numbers {a} to {b}.
+    I want to hear you count from {a} up to {b}.
     --
     Begin at {a} and say every number up to {b}.
     Go up in ones, {a} first, {b} last.
@@ -393,6 +536,10 @@ DAYS_LIST = phrases("""
     What are the days of the week?
     Name the days of the week.
     List the days of the week.
+    Tell me the days of the week.
+    The days of the week, please.
+    Say all days of a week.
+    Which days does a week have?
     --
     Which seven days make a week?
     """)
@@ -427,7 +574,7 @@ def fact(make: Maker) -> Task:
     told = bool(messages)
     for _ in range(2 if make.chance(0.12) else 1):
         one = ask(make)
-        question = make.fill(one.asked, **one.fields)
+        question = asked(make, one.asked, **one.fields)
         if say and not told:
             question += " " + make.pick(SENTENCE)
         messages += [user(question), assistant(one.sentence if say else one.answer)]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kinds.shapes import Lists, Maker, words
+from kinds.vocabulary import any_name, any_word
 
 GIRLS = words(
     "Lily Anna Mia Sue Lucy Emma Nora Ella Rosa Ida Clara Lena Zoe Maya Ruth Nina Eva Alice Julia Sofia Grace Laura Olga Amy"
@@ -45,8 +49,19 @@ ENDS = "b ck d f g k l ll m mp n p r rt sh sk ss st t x z"
 
 
 def title(make: Maker) -> str:
-    """A made-up title of two words."""
+    """A made-up title of a word or two."""
+    if make.strange(0.5):
+        return any_name(make)
     return f"{make.pick(FIRST)} {make.pick(SECOND)}"
+
+
+def one_of(values: Lists, other: Callable[[Maker], str] = any_word) -> Callable[[Maker], Any]:
+    """One of the list, or in training as often another word that only the request says."""
+    return lambda make: other(make) if make.strange(0.5) else make.pick(values)
+
+
+person = one_of(PEOPLE, any_name)
+city = one_of(CITIES, any_name)
 
 
 def code(make: Maker) -> str:

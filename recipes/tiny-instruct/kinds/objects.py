@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
-from kinds.names import ANIMALS, CITIES, COLOURS, DAYS, FRUITS, JOBS, PEOPLE, code, nonce, title
+from kinds.names import ANIMALS, CITIES, COLOURS, DAYS, FRUITS, JOBS, city, code, nonce, one_of, person, title
 from kinds.shapes import Lists, Maker, Task, assistant, phrases, system, user, with_article, words
+from kinds.vocabulary import any_name, any_word, worded
 
 # What a sentence says of its subject, with the keys that may be asked for it; {v} is the value.
 PARTS: dict[str, tuple[Lists, Lists]] = {
@@ -15,6 +18,10 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         phrases("""
         is {v} years old
         is {v}
+        turned {v}
+        is now {v} years old
+        is aged {v}
+        will soon be {v} years old
         --
         has just turned {v} years old
         """),
@@ -24,6 +31,11 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         phrases("""
         lives in {v}
         is from {v}
+        moved to {v}
+        was born in {v}
+        has a home in {v}
+        stays in {v}
+        comes from the city {v}
         --
         took up residence in {v}
         """),
@@ -33,6 +45,10 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         phrases("""
         is {v} by trade
         works as {v}
+        is {v}
+        wants to work as {v}
+        earns money as {v}
+        became {v}
         --
         has the profession of {v}
         """),
@@ -42,6 +58,10 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         phrases("""
         likes the colour {v}
         loves {v} best
+        always wears {v}
+        paints all in {v}
+        sees {v} everywhere
+        thinks {v} is the best colour
         --
         wears the shade {v}
         """),
@@ -51,6 +71,10 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         phrases("""
         has a pet {v}
         owns a {v}
+        keeps a {v}
+        walks with a {v}
+        feeds a {v}
+        got a {v} as a pet
         --
         has for a companion the {v}
         """),
@@ -60,6 +84,10 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         phrases("""
         comes on {v}
         arrives on {v}
+        will come on {v}
+        left on {v}
+        works every {v}
+        is free on {v}
         --
         has the weekday {v} in mind
         """),
@@ -69,6 +97,10 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         phrases("""
         has {v} books
         bought {v} eggs
+        has {v} toys
+        saw {v} birds
+        sold {v} cakes
+        made {v} of them
         --
         carries bags, {v} in quantity
         """),
@@ -78,6 +110,10 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         phrases("""
         reads "{v}"
         wrote "{v}"
+        owns the book "{v}"
+        likes "{v}"
+        just read "{v}"
+        lost the book "{v}"
         --
         is busy with the novel "{v}"
         """),
@@ -97,6 +133,30 @@ ASK = phrases("""
     JSON with {keys}, please. {text}
     Turn this into JSON with {keys}: {text}
     {text} I need {keys} as JSON.
+    {text} JSON: {keys}
+    {text} Now the JSON with {keys}.
+    {text} I want {keys}, in JSON.
+    {text} Can you give {keys} as JSON?
+    {text} Write {keys} in a JSON object.
+    {text} Make JSON of {keys}.
+    {text} Show {keys} in JSON.
+    {text} What are {keys}? Answer in JSON.
+    {text} Take {keys} and write a JSON object.
+    {text} Only JSON, only {keys}.
+    {text} JSON object, {keys}:
+    Read this: {text} Then write {keys} as JSON.
+    Text: {text} Task: JSON with {keys}.
+    Please write {keys} as a JSON object. {text}
+    I have this text: {text} I need JSON with {keys}.
+    Find {keys} here and answer in JSON: {text}
+    Give {keys} of this in JSON: {text}
+    In JSON, {keys}: {text}
+    Answer with an object of {keys}. {text}
+    {text} Fill a JSON object with {keys}.
+    {text} Let me see {keys} in the form of JSON.
+    {text} Save it as JSON with {keys}.
+    Look at this. {text} Which {keys} are there? Use JSON.
+    Can you write JSON? I want {keys} from this: {text}
     --
     {text} Put that into a JSON object that has {keys}.
     Here is a note: {text} Which JSON object holds {keys} of it?
@@ -108,6 +168,14 @@ KEYS = phrases("""
     keys {keys}
     the fields {keys}
     {keys}
+    these keys: {keys}
+    the key names {keys}
+    the names {keys}
+    fields called {keys}
+    the parts {keys}
+    its {keys}
+    the values of {keys}
+    the columns {keys}
     --
     just the entries {keys}
     the members {keys}
@@ -116,6 +184,13 @@ PLAIN = phrases("""
     {pairs}.
     Here it is: {pairs}.
     The data: {pairs}.
+    Data: {pairs}.
+    We have {pairs}.
+    I know this: {pairs}.
+    It says {pairs}.
+    {pairs}!
+    From the list: {pairs}.
+    Look: {pairs}.
     --
     These are the facts: {pairs}.
     """)
@@ -124,6 +199,13 @@ PAIR = phrases("""
     {key}: {value}
     {key} = {value}
     {key} is {value}
+    the {key} is {value}
+    {key} equals {value}
+    {key} of {value}
+    {value} as {key}
+    [{key}] {value}
+    {key}="{value}"
+    {key} has {value}
     --
     {key} -> {value}
     {value} for {key}
@@ -131,31 +213,45 @@ PAIR = phrases("""
 SYSTEMS = phrases("""
     You answer in JSON.
     Reply only with JSON.
+    Answer with a JSON object.
+    Your output is read by a program that wants JSON.
+    JSON only.
     --
     Your replies are JSON objects, never prose.
     """)
 
 
-def value_of(make: Maker, part: str) -> Any:
-    if part == "age":
-        return make.rng.randint(3, 90)
-    if part == "count":
-        return make.rng.randint(2, 40)
-    if part == "day":
-        return make.pick(DAYS)
-    if part == "book":
-        return title(make)
-    return make.pick({"city": CITIES, "job": JOBS, "colour": COLOURS, "pet": ANIMALS}[part])
+# What is said with a key that may be any word: the key is what tells which value is meant.
+NAMED = (
+    "has the {key} {v}", "has {v} as {key}", "took {v} for a {key}", "is of {key} {v}", "with {key} {v}", "whose {key} is {v}",
+    "wants {v}, which is a {key}", "got the {key} {v}", "had {v} for a {key}", "of the {key} {v}", "found {v} in {key}",
+    "goes by the {key} {v}", "and the {key}, {v},", "shows a {key} of {v}", "{v} by {key}", "{key} {v}", "kept {v} as the {key}",
+)  # fmt: skip
+VALUES: dict[str, Callable[[Maker], Any]] = {
+    "age": lambda make: make.rng.randint(3, 90), "count": lambda make: make.rng.randint(2, 40),
+    "day": lambda make: make.pick(DAYS), "book": title, "city": city, "job": one_of(JOBS), "colour": one_of(COLOURS),
+    "pet": one_of(ANIMALS),
+}  # fmt: skip
 
 
-def person(make: Maker) -> tuple[str, dict[str, Any]]:
+def any_key(make: Maker) -> str:
+    return any_word(make) if make.chance(0.7) else f"{any_word(make)}_{any_word(make)}"
+
+
+def somebody(make: Maker) -> tuple[str, dict[str, Any]]:
     """A sentence about somebody and the object that says the same."""
     parts = make.some(sorted(PARTS), make.rng.choice((1, 1, 2, 2, 3)))
-    name = make.pick(PEOPLE)
-    value: dict[str, Any] = {make.pick(WHO).replace(" ", "_"): name}
+    name = person(make)
+    who = f"{any_word(make)}_name" if make.strange(0.3) else str(make.pick(WHO))
+    value: dict[str, Any] = {who.replace(" ", "_"): name}
     said = []
     for part in parts:
-        one = value_of(make, part)
+        one = VALUES[part](make)
+        if make.strange(0.5):
+            key = any_key(make)
+            said.append(make.pick(NAMED).format(key=key.replace("_", " "), v=one))
+            value[key] = one
+            continue
         key = make.pick(PARTS[part][0])
         spoken = with_article(one) if part == "job" else str(one)
         phrase = make.pick(PARTS[part][1]).format(v=spoken)
@@ -172,6 +268,11 @@ def listed(make: Maker) -> tuple[str, dict[str, Any]]:
         keys, one = make.pick(
             ((NUMBERS, make.rng.randint(1, 999)), (TEXTS, make.pick(make.pick((FRUITS, CITIES)))), (CODES, code(make)))
         )
+        if make.strange(0.4):
+            one = any_name(make) if make.chance(0.5) else any_word(make)
+        if make.strange(0.6):
+            value[any_key(make)] = one
+            continue
         value[nonce(make) if make.chance(0.4) else make.pick(keys)] = one
     pair = make.pick(PAIR)
     said = ", ".join(pair.format(key=key, value=one) for key, one in value.items())
@@ -180,7 +281,7 @@ def listed(make: Maker) -> tuple[str, dict[str, Any]]:
 
 def json_order(make: Maker) -> Task:
     """A text and the keys wanted of it; the object has them in the order asked."""
-    text, value = person(make) if make.chance(0.6) else listed(make)
+    text, value = somebody(make) if make.chance(0.6) else listed(make)
     if len(value) > 1 and make.chance(0.15):  # not everything that is said is asked for
         left_out = make.pick(list(value))
         value = {key: one for key, one in value.items() if key != left_out}
@@ -189,9 +290,11 @@ def json_order(make: Maker) -> Task:
         make.rng.shuffle(order)
     value = {key: value[key] for key in order}
     keys = ", ".join(order[:-1]) + " and " + order[-1] if len(order) > 1 else order[0]
-    asked = make.pick(KEYS).format(keys=keys)
+    naming = str(make.pick(KEYS))
     if len(order) == 1:
-        asked = asked.replace("keys", "key").replace("fields", "field").replace("entries", "entry").replace("members", "member")
+        plural = re.compile(r"(?<!{)\b(key|field|member|name|part|value|column)s\b|entries")
+        naming = plural.sub(lambda found: found[1] or "entry", naming)
+    wanted = naming.format(keys=keys)
     messages = [system(make.pick(SYSTEMS))] if make.chance(0.1) else []
-    messages += [user(str(make.pick(ASK)).format(text=text, keys=asked)), assistant(json.dumps(value))]
+    messages += [user(worded(make, ASK, text=text, keys=wanted)), assistant(json.dumps(value))]
     return Task(messages, "json", json.dumps(value), keys=order)

@@ -86,6 +86,10 @@ class Maker:
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
 
+    def strange(self, share: float) -> bool:
+        """The same in training; never where tasks to judge by are made, which have strange words of their own."""
+        return not self.held and self.chance(share)
+
     def fill(self, lists: Lists, **values: object) -> str:
         """A phrase with its names filled in; other braces do not occur in phrases."""
         return sentence_case(str(self.pick(lists)).format(**values))

@@ -6,11 +6,12 @@ import gzip
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinds.names import ANIMALS, BOYS, FRUITS, GIRLS, PEOPLE
 from kinds.shapes import Maker, Task, assistant, phrases, system, user, with_article, words
+from kinds.vocabulary import any_word, asked
 
 LONGEST = 140  # words: near 180 tokens, so that a story ends within 200
 THINGS = words(
@@ -63,6 +64,34 @@ ASK = phrases("""
     Tell a story in which there is {what}.
     Give me a short story with {what} in it.
     My child wants a story about {what}.
+    Write about {what}.
+    Please tell me about {what}, as a story.
+    A short story of {what}.
+    Tell us a story with {what}.
+    I like stories about {what}.
+    One story about {what}, please.
+    Story time! {what}, please.
+    Write me something about {what}.
+    Tell my little sister about {what}.
+    Tell me what happened to {what}.
+    Once there was {what}. Go on.
+    Make a story: {what}.
+    A tale about {what}.
+    Tell me a tale with {what}.
+    We want to read about {what}.
+    Think of a story about {what}.
+    What do you know about {what}? Tell a story.
+    Before we sleep, tell of {what}.
+    The story should be about {what}.
+    For my son: a story about {what}.
+    Can I have a story about {what}?
+    Let us hear about {what}.
+    A little tale of {what}, if you can.
+    Create a story about {what}.
+    Begin a story about {what}.
+    Now a story in which we see {what}.
+    I dream of {what}. Tell me more.
+    Read me a story of {what}.
     --
     I would love a bedtime tale of {what}.
     Invent a tale where we meet {what}.
@@ -75,6 +104,24 @@ ASK_ANY = phrases("""
     Write a short story.
     A story, please.
     Can you tell me a story?
+    Tell a story.
+    Tell me something nice.
+    I want a story.
+    Read me a story.
+    Make up a story.
+    Story!
+    Story time!
+    One more story.
+    Another story, please.
+    Any story.
+    Tell me a tale.
+    A tale, please.
+    Give me a story.
+    Do you know a story?
+    It is late. Read to me.
+    I am in bed. What story do I hear?
+    Write something for children.
+    What happened once upon a time?
     --
     Surprise me with a tale.
     Bedtime! Which tale do you have tonight?
@@ -83,6 +130,12 @@ TEACH = phrases("""
     It should teach that {moral}.
     The moral is that {moral}.
     In the end they learn that {moral}.
+    It should say that {moral}.
+    Show that {moral}.
+    Moral: {moral}.
+    Children should learn that {moral}.
+    We should see that {moral}.
+    The end says that {moral}.
     --
     Its lesson: {moral}.
     Let it show us that {moral}.
@@ -92,6 +145,10 @@ SYSTEMS = phrases("""
     You are a storyteller.
     You are a kind teacher who tells stories.
     Use simple words.
+    You write for children.
+    You are a teller of tales.
+    You are a grandfather with a big book.
+    Speak in short sentences.
     --
     You are grandmother by the fire, full of tales.
     Speak so that a small child can follow.
@@ -100,6 +157,11 @@ WHO = phrases("""
     Who is the story about?
     Who was in the story?
     What is the name in your story?
+    Tell me who the story is about.
+    Who is in it?
+    And who was it about?
+    Whose story was this?
+    What was the name again?
     --
     Remind me, who was it that you told of?
     Whom did we meet in this tale?
@@ -167,24 +229,43 @@ def wanted(make: Maker, story: Story) -> tuple[str, list[str]]:
     return text, [*([story.name] if heroes and story.name else []), *others]
 
 
+def same_kind(make: Maker, name: str) -> str:
+    """Another name of a girl, of a boy, or of anybody."""
+    for names in (GIRLS.train, BOYS.train):
+        if name in names and make.chance(0.5):
+            return str(make.pick(names))
+    return any_word(make).title()
+
+
+def renamed(story: Story, name: str) -> Story:
+    """The story of somebody else, unless somebody in it has that name."""
+    assert story.name is not None
+    if re.search(rf"\b{name}\b", story.text, re.IGNORECASE):
+        return story
+    old = re.compile(rf"\b{story.name}\b")
+    return replace(story, text=old.sub(name, story.text), name=name, hero=story.hero and old.sub(name, story.hero))
+
+
 def told(make: Maker, story: Story) -> Task:
     """A request and the story it asks for; sometimes a question about it after."""
+    if story.name and make.strange(0.5):
+        story = renamed(story, same_kind(make, story.name))
     text, mentions = wanted(make, story) if make.chance(0.97) else ("", [])
-    request = make.fill(ASK, what=text) if text else make.fill(ASK_ANY)
+    request = asked(make, ASK, what=text) if text else asked(make, ASK_ANY)
     if story.moral and make.chance(0.6):
         request += " " + make.fill(TEACH, moral=story.moral)
     messages = [system(make.pick(SYSTEMS))] if make.chance(0.15) else []
     messages += [user(request), assistant(story.text)]
     if story.name and make.chance(0.12):
         answer = f"The story is about {story.name}."
-        return Task([*messages, user(make.fill(WHO)), assistant(answer)], "sentence", answer)
+        return Task([*messages, user(asked(make, WHO)), assistant(answer)], "sentence", answer)
     return Task(messages, "story", mentions=mentions)
 
 
 def ordered(make: Maker) -> Task:
     """A held-out request: made from the lists, with no story known to answer it."""
     if make.chance(0.06):
-        return Task([user(make.fill(ASK_ANY)), assistant("")], "story")
+        return Task([user(asked(make, ASK_ANY)), assistant("")], "story")
     kind, names = make.pick((("girl", GIRLS), ("boy", BOYS), (make.pick(ANIMALS.train + ANIMALS.held), PEOPLE)))
     name = make.pick(names.held + names.train[:10])
     other = make.pick((*ANIMALS.train, *THINGS.train, *THINGS.held, *FRUITS.held))
@@ -192,7 +273,7 @@ def ordered(make: Maker) -> Task:
     what = listed([name if make.chance(0.3) else f"{with_article(kind)} named {name}", *map(with_article, things)])
     if make.chance(0.3):
         what += f" {make.pick(tuple(PLACES.values()))}"
-    request = make.fill(ASK, what=what)
+    request = asked(make, ASK, what=what)
     if make.chance(0.2):
         request += " " + make.fill(TEACH, moral=make.pick(MORALS))
     return Task([user(request), assistant("")], "story", mentions=[name, *things])

@@ -32,12 +32,18 @@ from kinds.toolwords import (
     Group,
     Slot,
 )
+from kinds.vocabulary import any_word, asked
 
 MOST = 1000  # characters of the tools' JSON: near 300 tokens
 SYSTEMS = phrases("""
     Use the tools.
     You are a helpful assistant.
     You can call tools.
+    Choose the right tool.
+    Call a function when one fits.
+    Answer with a call where there is a tool for it.
+    You are an agent with tools.
+    You work in an office.
     --
     The tools below are yours to work with.
     You act through tools.
@@ -105,9 +111,14 @@ def third_person(verb: str) -> str:
 
 
 def compose(make: Maker, most: int) -> Tool:
-    """A tool of words that fit together, or (one in six) about a thing that does not exist."""
+    """A tool of words that fit together, or of any words: what is said of it then is all there is to know it by."""
     group = make.pick(GROUPS)
     verb, noun = make.pick(group.verbs), make.pick(group.nouns)
+    if make.strange(0.4):
+        verb = any_word(make)
+    if make.strange(0.4):
+        noun = any_word(make) if make.chance(0.7) else f"{any_word(make)} {any_word(make)}"
+        return tool_of(make, group, verb, noun, most)
     if make.chance(0.17):
         noun = nonce(make)
     elif make.chance(0.25) and group.article == "a":
@@ -128,7 +139,9 @@ def arguments(make: Maker, group: Group, most: int) -> tuple[Argument, ...]:
     for kind in make.some(group.slots, min(most, make.rng.choice((0, 1, 1, 1, 2, 2, 3)))):
         slot = SLOTS[kind]
         name = make.pick(slot.names).replace(" ", "_")
-        if slot.type == "string" and make.chance(0.12):
+        if make.strange(0.45):
+            name = any_word(make) if make.chance(0.7) else f"{any_word(make)}_{any_word(make)}"
+        elif slot.type == "string" and make.chance(0.12):
             name = nonce(make)
         elif slot.type != "boolean" and make.chance(0.2):
             name = make.pick(AFFIXES).format(name).replace(" ", "_")
@@ -138,6 +151,8 @@ def arguments(make: Maker, group: Group, most: int) -> tuple[Argument, ...]:
         if slot.type == "option":
             lists = make.pick(OPTIONS)
             choices = tuple(make.some(lists.held if make.held else lists.train, 3))
+            if make.strange(0.4):
+                choices = tuple(dict.fromkeys(any_word(make) for _ in choices))
         made.setdefault(name, Argument(name, slot, choices, make.chance(0.93)))
     return tuple(made.values())
 
@@ -202,8 +217,8 @@ def request(make: Maker, tool: Tool) -> tuple[str, dict[str, Any]]:
 def phrase(make: Maker, tool: Tool, text: str, others: list[Tool]) -> str:
     """The whole request; for facts it may be a question without the verb, if no other tool is about the same."""
     if not tool.group.distinct and make.chance(0.5) and not any(other.noun == tool.noun for other in others):
-        return make.fill(QUESTIONS, do=text)
-    return make.fill(LEADS, do=f"{tool.verb} {text}")
+        return asked(make, QUESTIONS, do=text)
+    return asked(make, LEADS, do=f"{tool.verb} {text}")
 
 
 def tool_task(make: Maker) -> Task:
@@ -263,7 +278,7 @@ def two_calls(make: Maker) -> Task:
     text, values = request(make, tool)
     if others:
         more, second = request(make, others[0])
-        asked = make.fill(LEADS, do=f"{tool.verb} {text} and then {others[0].verb} {more}")
+        wish = asked(make, LEADS, do=f"{tool.verb} {text} and then {others[0].verb} {more}")
         wanted = [(tool.name, values), (others[0].name, second)]
     else:
         one = tool.arguments[0] if tool.arguments else None
@@ -272,9 +287,9 @@ def two_calls(make: Maker) -> Task:
         first, other = values.get(one.name), one.slot.value(make)
         if first is None or first == other:
             return two_calls(make)
-        asked = phrase(make, tool, text.replace(first, f"{first} and {other}"), others)
+        wish = phrase(make, tool, text.replace(first, f"{first} and {other}"), others)
         wanted = [(tool.name, values), (tool.name, {one.name: other})]
-    return Task([user(asked), calls(wanted)], "calls", tools=shuffled(make, [tool, *others]))
+    return Task([user(wish), calls(wanted)], "calls", tools=shuffled(make, [tool, *others]))
 
 
 def after_result(make: Maker) -> Task:
@@ -289,8 +304,10 @@ def after_result(make: Maker) -> Task:
         content, answer = {"error": fault}, f"That did not work: {fault}."
     else:
         key, value = (make.pick(NUMBERS), make.rng.randint(1, 999)) if what < 4 else ("status", make.pick(STATES))
-        if make.chance(0.2):
-            key = nonce(make)
+        if make.chance(0.4):
+            key = any_word(make)
+        if make.chance(0.3):
+            value = any_word(make)
         content, answer = {key: value}, f"The {key} is {value}."
     task.messages += [result(content), assistant(answer)]
     if make.chance(0.15):

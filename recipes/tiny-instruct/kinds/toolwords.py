@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kinds.names import CITIES, COLOURS, DAYS, LANGUAGES, PEOPLE, ROOMS, code, title
+from kinds.names import COLOURS, DAYS, LANGUAGES, ROOMS, city, code, one_of, person, title
 from kinds.shapes import Lists, Maker, phrases, words
 
 
@@ -35,39 +35,56 @@ def whole(low: int, high: int) -> Callable[[Maker], int]:
     return lambda make: make.rng.randint(low, high)
 
 
-def one_of(values: Any) -> Callable[[Maker], Any]:
-    return lambda make: make.pick(values)
-
-
 OPTIONS = (words("small medium large tiny huge | giant narrow wide"), words("slow fast normal | swift steady gentle"),
            words("low middle high | upper lower central"), words("cheap plain fine | deluxe basic premium"),
            words("round square flat | oval curved hollow"), words("daily weekly monthly | hourly yearly nightly"))  # fmt: skip
 
 SLOTS = {
-    "place": Slot(words("city town place location area | county region destination"), "string", one_of(CITIES), phrases("""
+    "place": Slot(words("city town place location area | county region destination"), "string", city, phrases("""
         in {v}
         near {v}
+        at {v}
+        from {v}
+        over in {v}
+        somewhere in {v}
+        outside {v}
+        by {v}
         --
         around {v}
         close to {v}
         """)),
-    "person": Slot(words("name person user customer friend child | guest member owner"), "string", one_of(PEOPLE), phrases("""
+    "person": Slot(words("name person user customer friend child | guest member owner"), "string", person, phrases("""
         for {v}
         with {v}
+        from {v}
+        of {v}
+        as {v} asked
+        because of {v}
+        here with {v}
         --
         on behalf of {v}
         together with {v}
         """)),
-    "reader": Slot(words("recipient receiver to contact | addressee reader"), "string", one_of(PEOPLE), phrases("""
+    "reader": Slot(words("recipient receiver to contact | addressee reader"), "string", person, phrases("""
         to {v}
         for {v}
+        and give it to {v}
+        going to {v}
+        meant for {v}
+        so that {v} has it
         --
         addressed to {v}
         that reaches {v}
         """)),
-    "day": Slot(words("day date weekday when | deadline appointment"), "string", one_of(DAYS), phrases("""
+    "day": Slot(words("day date weekday when | deadline appointment"), "string", lambda make: make.pick(DAYS), phrases("""
         on {v}
         next {v}
+        this {v}
+        by {v}
+        from {v} on
+        for {v}
+        every {v}
+        when it is {v}
         --
         this coming {v}
         before {v} ends
@@ -75,18 +92,32 @@ SLOTS = {
     "hour": Slot(words("hour time clock | moment arrival"), "integer", whole(1, 12), phrases("""
         at {v} o'clock
         at {v}
+        by {v} o'clock
+        around {v} o'clock
+        from {v} o'clock on
+        when the clock says {v}
+        at {v} sharp
         --
         when it strikes {v}
         not before {v} o'clock
         """)),
     "count": Slot(words("count number amount times | quantity total"), "integer", whole(2, 40), phrases("""
         {v} times
+        {v} of them
+        {v} times over
+        exactly {v} times
+        at least {v} times
         --
         {v} times in a row
         """)),
     "minutes": Slot(words("minutes duration length | period timeout"), "integer", whole(2, 90), phrases("""
         for {v} minutes
         in {v} minutes
+        during {v} minutes
+        for the next {v} minutes
+        within {v} minutes
+        after {v} minutes
+        {v} minutes long
         --
         lasting {v} minutes
         over the next {v} minutes
@@ -95,28 +126,49 @@ SLOTS = {
     "price": Slot(words("price cost budget max_price | fee limit"), "integer", whole(3, 900), phrases("""
         for {v} dollars
         under {v} dollars
+        at {v} dollars
+        for less than {v} dollars
+        up to {v} dollars
+        that costs {v} dollars
+        paying {v} dollars
         --
         costing {v} dollars at most
         with {v} dollars to spend
         """)),
     "colour": Slot(words("colour color paint_colour | shade tint"), "string", one_of(COLOURS), phrases("""
         in {v}
+        with {v} colour
+        using {v}
+        in bright {v}
+        with {v} paint
         --
         all in {v}
         """)),
     "language": Slot(words("language lang | speech dialect"), "string", one_of(LANGUAGES), phrases("""
         in {v}
+        using {v}
+        in good {v}
+        into {v}
+        written in {v}
         --
         worded in {v}
         """)),
     "room": Slot(words("room place floor | chamber corner"), "string", one_of(ROOMS), phrases("""
         in the {v}
+        inside the {v}
+        from the {v}
+        of the {v}
+        down in the {v}
         --
         over in the {v}
         """)),
     "title": Slot(words("title name label topic | heading caption"), "string", title, phrases("""
         called "{v}"
         named "{v}"
+        with the name "{v}"
+        titled "{v}"
+        that we call "{v}"
+        "{v}"
         --
         that bears the name "{v}"
         known as "{v}"
@@ -124,6 +176,10 @@ SLOTS = {
     "code": Slot(words("code id key item_number | serial reference"), "string", code, phrases("""
         {v}
         with the code {v}
+        number {v}
+        with number {v}
+        of code {v}
+        that has {v} on it
         --
         marked {v}
         """)),
@@ -215,6 +271,51 @@ LEADS = phrases("""
     The plan is to {do}.
     Someone must {do}.
     Is it possible to {do}?
+    Go and {do}.
+    Go ahead and {do}.
+    Just {do}.
+    {do} now.
+    {do} if you can.
+    {do} today.
+    {do}, thank you.
+    {do}, and be quick.
+    Okay, {do}.
+    So {do}.
+    Well, {do}.
+    Hey, {do}.
+    Please would you {do}?
+    May I ask you to {do}?
+    I ask you to {do}.
+    I hope you can {do}.
+    I wish to {do}.
+    We want to {do}.
+    They asked me to {do}.
+    She told us to {do}.
+    It would be good to {do}.
+    It is your job to {do}.
+    You have to {do}.
+    You may {do}.
+    Shall we {do}?
+    Why not {do}?
+    What if you {do}?
+    How do I {do}?
+    Who can {do}?
+    Are you able to {do}?
+    Make sure to {do}.
+    Remember to {do}.
+    Do not forget to {do}.
+    Be a friend and {do}.
+    The next thing is to {do}.
+    First of all, {do}.
+    One more thing: {do}.
+    Your turn: {do}.
+    Request: {do}.
+    Task: {do}
+    Today we {do}.
+    My boss wants me to {do}.
+    Perhaps you could {do}.
+    I am trying to {do}.
+    It is important to {do}.
     --
     Would you be so kind and {do}?
     It is time to {do}.
@@ -231,6 +332,20 @@ QUESTIONS = phrases("""
     Give me {do}.
     I want to know {do}.
     Can you tell me {do}?
+    What about {do}?
+    Show me {do}.
+    Let me have {do}.
+    I need {do}.
+    I ask for {do}.
+    Could I have {do}?
+    Please tell us {do}.
+    What can you say of {do}?
+    Say {do}.
+    {do}?
+    {do}, please.
+    Any news of {do}?
+    We must learn {do}.
+    Can I see {do}?
     --
     I wonder about {do}.
     How about {do}?
@@ -241,6 +356,15 @@ DESCRIPTIONS = phrases("""
     {verbs} {thing}.
     Use this to {verb} {thing}.
     {verb} {thing} and return the result.
+    Call it to {verb} {thing}.
+    This tool {verbs} {thing}.
+    To {verb} {thing}
+    Can {verb} {thing}.
+    For those who want to {verb} {thing}.
+    Function that {verbs} {thing}.
+    Will {verb} {thing} for the user.
+    It {verbs} {thing} when asked.
+    Needed to {verb} {thing}.
     --
     Lets you {verb} {thing}.
     A way to {verb} {thing}.
@@ -257,6 +381,30 @@ NAMED = phrases("""
     and take {v} as {name}
     and its {name} should be {v}
     [{name}={v}]
+    with {name} at {v}
+    at {name} {v}
+    and {name} {v}
+    by {name} {v}
+    of {name} {v}
+    for {name} {v}
+    on {name} {v}
+    {name} is {v}
+    with {name} set to {v}
+    and give {v} for {name}
+    and put {v} in {name}
+    having {name} {v}
+    and the {name} is {v}
+    taking {v} for {name}
+    with {v} for {name}
+    while {name} stays {v}
+    <{name}: {v}>
+    {name} -> {v}
+    {name}="{v}"
+    when {name} equals {v}
+    since the {name} was {v}
+    and choose {v} as its {name}
+    and I want {name} to be {v}
+    if {name} is {v}
     --
     where the {name} is {v}
     using {v} for the {name}
@@ -270,6 +418,17 @@ YES = phrases("""
     and {name} is true
     and keep it {name}
     and it must be {name}
+    and {name}
+    and as {name} as can be
+    with {name} yes
+    {name} = true
+    and set {name} to true
+    and it has to be {name}
+    [{name}=true]
+    and I want it {name}
+    and yes, {name}
+    and see to it that it stays {name}
+    {name}: on
     --
     and be sure that it is {name}
     ({name}: true)
@@ -281,6 +440,16 @@ NO = phrases("""
     and {name} is false
     and never {name}
     but it must not be {name}
+    and not {name}
+    with {name} no
+    {name} = false
+    and set {name} to false
+    and it may not be {name}
+    [{name}=false]
+    and I do not want it {name}
+    and no, not {name}
+    without being {name}
+    {name}: off
     --
     but do not let it be {name}
     ({name}: false)

@@ -50,8 +50,8 @@ Wrote = Callable[[int], None]  # told the size of each tensor as it is written
 
 
 def raw_bytes(tensor: torch.Tensor) -> memoryview:
-    """The memory of a dense CPU tensor, row-major; a copy only where the tensor is not contiguous."""
-    data: memoryview = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    """The memory of a dense tensor, row-major; a copy where the tensor is not contiguous or not on the CPU."""
+    data: memoryview = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     return data
 
 

@@ -96,5 +96,5 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         if tensor.dim() > 1:
             tensor = tensor[[place * (len(tensor) - 1) // (_ROWS - 1) for place in range(_ROWS)]]
-        digest.update(raw_bytes(tensor.detach().cpu()))
+        digest.update(raw_bytes(tensor))
     return digest.hexdigest()

@@ -31,5 +31,5 @@ def _adapter(llm: LLM, number: int) -> str:
         if isinstance(module, LoraLinear) and number in module.scales:
             digest.update(f"{name} {module.scales[number]}".encode())
             for weight in (module.lora_A[str(number)], module.lora_B[str(number)]):
-                digest.update(raw_bytes(weight.detach()))
+                digest.update(raw_bytes(weight))
     return digest.hexdigest()

@@ -1,0 +1,62 @@
+"""Words of any tokens of `tiny`, so that whatever a request names can be copied, whether or not it was ever asked for before."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+from kinds.shapes import Lists, Maker, sentence_case
+
+HELD_OUT = Path(__file__).parents[1] / "held_out"
+
+
+def any_word(make: Maker) -> str:
+    """A word of the vocabulary, or up to three of its pieces in a row; none that is in the tasks to judge by."""
+    starts, ends = pieces()
+    while True:
+        made = "".join([make.pick(starts), *(make.pick(ends) for _ in range(make.pick((0, 0, 1, 1, 2))))])
+        if 3 <= len(made) <= 12 and made not in judged():
+            return made
+
+
+def any_name(make: Maker) -> str:
+    """The same as a name has it, now and then of two words."""
+    return " ".join(any_word(make).title() for _ in range(make.pick((1, 1, 1, 2))))
+
+
+def asked(make: Maker, lists: Lists, **values: object) -> str:
+    """A phrase filled in, its first letter a capital; see `worded`."""
+    return sentence_case(worded(make, lists, **values))
+
+
+def worded(make: Maker, lists: Lists, **values: object) -> str:
+    """A phrase filled in; in training now and then with other words in it or around it, for there are more ways to ask."""
+    words = str(make.pick(lists)).split(" ")
+    plain = [place for place, word in enumerate(words) if "{" not in word]
+    if len(plain) > 2 and make.strange(0.2):
+        for place in make.some(plain, make.pick((1, 1, 2))):
+            words[place] = any_word(make)
+    said = " ".join(words).format(**values)
+    if make.strange(0.1):
+        more = sentence_case(" ".join(any_word(make) for _ in range(make.pick((1, 2, 3, 4))))) + "."
+        said = make.pick((f"{more} {said}", f"{said} {more}"))
+    return said
+
+
+@cache
+def pieces() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(What words begin with, what they go on with): the letters of `tiny`'s tokens."""
+    from mistral7b.store.names import resolve
+
+    held = json.loads((resolve("tiny") / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    starts = [piece[1:].lower() for piece in held if re.fullmatch(r"▁[A-Za-z]+", piece)]
+    return tuple(dict.fromkeys(starts)), tuple(piece for piece in held if re.fullmatch(r"[a-z]+", piece))
+
+
+@cache
+def judged() -> frozenset[str]:
+    """Every word of the tasks to judge by, in small letters; parts of a name like "sendNote" too."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(HELD_OUT.glob("*.jsonl")))
+    return frozenset(word.lower() for word in re.findall(r"[A-Z]?[a-z]+", text))
