@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,9 +43,9 @@ def distinct(make: Maker, kind: Callable[[Maker], Task], count: int) -> Iterator
             return
 
 
-def training(kind: str, seed: int, count: int, corpus: Path | None) -> Iterator[Task]:
-    """The dialogues of one kind. Its own random numbers, so that no kind depends on the counts of others."""
-    make = Maker(Random(f"{seed}/{kind}"), held=False)
+def training(kind: str, seed: int, count: int, corpus: Path | None, part: int = 0) -> Iterator[Task]:
+    """The dialogues of one part of a kind. Its own random numbers, so that none depends on the counts of others."""
+    make = Maker(Random(f"{seed}/{kind}" + (f"/{part}" if part else "")), held=False)
     if kind == "stories":
         held = read_stories(corpus) if corpus else []
         for number in range(count if held else 0):
@@ -56,6 +57,21 @@ def training(kind: str, seed: int, count: int, corpus: Path | None) -> Iterator[
             yield (fact if kind == "facts" else talk)(make)
     else:
         yield from distinct(make, {"copying": copying, "json": json_order, "tools": tool_task}[kind], count)
+
+
+def parts(kind: str, count: float) -> Iterator[int]:
+    """The numbers of dialogues of a kind's parts, the usual number at most each: what one process makes at a time."""
+    left = round(count * COUNTS[kind])
+    while left > 0:
+        yield min(left, COUNTS[kind])
+        left -= COUNTS[kind]
+
+
+def made(job: tuple[str, int, int, int, Path | None]) -> tuple[list[str], list[int]]:
+    """(The lines of the part `kind, seed, count, corpus, part`, the lengths of its first thousand)."""
+    kind, seed, count, part, corpus = job
+    tasks = list(training(kind, seed, count, corpus, part))
+    return [json.dumps(task.dialogue()) + "\n" for task in tasks], lengths(tasks[:1000])
 
 
 def held_out(seed: int) -> dict[str, list[dict[str, Any]]]:
@@ -85,7 +101,7 @@ def lengths(tasks: list[Task]) -> list[int]:
         reply = task.messages[-1]
         text = reply["content"] or json.dumps([call["function"] for call in reply["tool_calls"]])
         counts.append(len(render(tokenizer, task.messages[:-1], task.tools).ids) + len(tokenizer.encode(text)) + 1)
-    return sorted(counts)
+    return counts
 
 
 def main() -> None:
@@ -101,15 +117,19 @@ def main() -> None:
         for name, lines in held_out(args.seed).items():
             write_lines(args.out / f"{name}.jsonl", lines)
         return
-    for kind, count in COUNTS.items():
-        tasks = list(training(kind, args.seed, round(args.count * count), args.corpus))
-        if tasks:
-            write_lines(args.out / f"{kind}.jsonl", [task.dialogue() for task in tasks])
-            sample = lengths(tasks[:1000])
+    jobs = [(kind, args.seed, n, part, args.corpus) for kind in COUNTS for part, n in enumerate(parts(kind, args.count))]
+    texts: dict[str, list[str]] = {kind: [] for kind in COUNTS}
+    samples: dict[str, list[int]] = {kind: [] for kind in COUNTS}
+    with ProcessPoolExecutor() as pool:
+        for (kind, *_), (dialogues, counts) in zip(jobs, pool.map(made, jobs), strict=True):
+            texts[kind] += dialogues
+            samples[kind] += counts
+    for kind, dialogues in texts.items():
+        if dialogues:
+            (args.out / f"{kind}.jsonl").write_text("".join(dialogues), encoding="utf-8")
+            sample = sorted(samples[kind])
             mean, high = sum(sample) / len(sample), sample[len(sample) * 95 // 100]
-            print(
-                f"{kind:8} {len(tasks):6} dialogues, {mean:5.0f} tokens each, 95% at most {high}, longest of 1,000 {sample[-1]}"
-            )
+            print(f"{kind:8} {len(dialogues):7} dialogues, {mean:5.0f} tokens each, 95% at most {high}, longest {sample[-1]}")
 
 
 if __name__ == "__main__":

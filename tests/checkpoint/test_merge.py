@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,22 @@ def test_mistral_finetunes_layout_is_merged_alike(tmp_path: Path, added: Path) -
         merge(model, tmp_path / name, tmp_path / f"out-{name}")
     one, two = weights_of(tmp_path / "out-adapter"), weights_of(tmp_path / "out-mistral")
     assert all(torch.equal(two[name], weight) for name, weight in one.items())
+
+
+def test_a_merged_model_tells_of_its_adapter(tmp_path: Path) -> None:
+    """In its facts and at the head of its card; a packed one and one rewritten alike."""
+    facts = {"training": {"tokens": 12}}
+    write_adapter(ADAPTER, tmp_path / "mine", "peft", facts=facts)
+    model = tmp_path / "model"
+    model.mkdir()
+    made.hf(model, made.weights(dtype=torch.bfloat16))
+    (model / "README.md").write_text("---\nlicense: mit\n---\n# Base\n", encoding="utf-8")
+    quantize(model, tmp_path / "packed", Recipe("int8", "int8"))
+    for source, target in ((model, tmp_path / "out"), (tmp_path / "packed", tmp_path / "repacked")):
+        merge(source, tmp_path / "mine", target)
+        card = (target / "README.md").read_text(encoding="utf-8")
+        assert card.startswith("---\nlicense: mit\n---\n> The adapter mine is merged into these weights")
+        assert card.endswith("# Base\n")
+        told = json.loads((target / "mistral7b.json").read_text(encoding="utf-8"))
+        assert told["merged"] == {"adapter": "mine", **facts}
+    assert "quantised to int8" in card

@@ -185,7 +185,7 @@ SLOTS = {
         """)),
     "flag": Slot(words("quiet urgent public loud fast fresh private free shared | silent secret visible careful"), "boolean",
                  lambda make: make.chance(0.6)),
-    "option": Slot(words("size type mode quality style kind | grade format class"), "option", one_of(OPTIONS)),
+    "option": Slot(words("size type mode quality style kind | grade format class"), "option", one_of(OPTIONS[0])),
 }  # fmt: skip
 
 GROUPS = (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mistral7b.checkpoint.configs import OWN, read_object
@@ -15,6 +18,7 @@ _TOKENIZER = (
     "tokenizer.model*", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "chat_template.jinja",
 )  # fmt: skip
+_CARD = "README.md"
 _OTHERS = ("generation_config.json", OWN, "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*")
 
 
@@ -23,8 +27,16 @@ def positions_of(checkpoint: Checkpoint) -> int:
     return checkpoint.max_positions or checkpoint.trained_context or _POSITIONS
 
 
-def write_companions(made: Path, checkpoint: Checkpoint, **own: object) -> None:
-    """Copies them from `checkpoint` into the folder `made`; `own` are facts to add to mistral7b.json. Raises OSError.
+@dataclass(frozen=True)
+class Changed:
+    """How the weights differ from the source's: facts for mistral7b.json, and a sentence for the head of the model card."""
+
+    facts: Mapping[str, object]
+    sentence: str
+
+
+def write_companions(made: Path, checkpoint: Checkpoint, changed: Changed | None = None) -> None:
+    """Copies them from `checkpoint` into the folder `made`, and tells what `changed`. Raises OSError.
 
     A tokenizer that is not the folder's own goes in place of all that the folder has about tokens.
     """
@@ -43,5 +55,15 @@ def write_companions(made: Path, checkpoint: Checkpoint, **own: object) -> None:
     # An own model's contexts: no other file of the target holds them (params.json has no place).
     facts: dict[str, object] = {} if checkpoint.extended_from is None else {"extended_from": checkpoint.extended_from}
     facts |= {} if checkpoint.variant is not None else {name: value for name, value in contexts.items() if value is not None}
-    if (together := facts | held | own) != held:
+    if (together := facts | held | dict(changed.facts if changed else {})) != held:
         write_json(made / OWN, together)
+    if changed is not None and (made / _CARD).is_file():
+        _open_card(made / _CARD, changed.sentence)
+
+
+def _open_card(card: Path, sentence: str) -> None:
+    """Puts a sentence before the text of a model card, after its front matter."""
+    text = card.read_text(encoding="utf-8")
+    front = re.match(r"---\n.*?\n---\n", text, re.DOTALL)
+    at = front.end() if front else 0
+    card.write_text(f"{text[:at]}> {sentence}\n\n{text[at:]}", encoding="utf-8")

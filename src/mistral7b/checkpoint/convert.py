@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 
 from mistral7b.checkpoint.aside import aside
-from mistral7b.checkpoint.companions import positions_of, write_companions
+from mistral7b.checkpoint.companions import Changed, positions_of, write_companions
 from mistral7b.checkpoint.configs import HF, PARAMS, read_object
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
 from mistral7b.checkpoint.hf import heads_permuted, hf_name
@@ -60,9 +60,12 @@ def write_model(
     dtype: Dtype,
     force: bool,
     progress: Progress | None,
+    changed: Changed | None = None,
 ) -> list[Path]:
-    """`convert`, with the tensors of `source` under the facts of `checkpoint`. Where `get` gives another type than `dtype`
-    says, that is what "keep" rounds to."""
+    """`convert`, with the tensors of `source` under the facts of `checkpoint` and what `changed`.
+
+    Where `get` gives another type than `dtype` says, that is what "keep" rounds to.
+    """
     rows = _rows(source, checkpoint.config, to, dtype)
     total = sum(row.n_bytes for row in rows)
     with aside(target, needs=total + HEADERS, folder=to != "gguf", force=force) as made:
@@ -70,7 +73,7 @@ def write_model(
         if to == "gguf":
             _write_gguf(made, checkpoint, rows, wrote)
         else:
-            _write_folder(made, checkpoint, to, rows, wrote)
+            _write_folder(made, checkpoint, to, rows, wrote, changed)
     return [target] if to == "gguf" else sorted(target.iterdir())
 
 
@@ -116,7 +119,7 @@ def _fetch(source: TensorSource, name: str, dtype: torch.dtype, heads: int | Non
     return tensor if heads is None else to_half_split(tensor, heads)
 
 
-def _write_folder(made: Path, checkpoint: Checkpoint, to: Target, rows: list[Row], wrote: Wrote) -> None:
+def _write_folder(made: Path, checkpoint: Checkpoint, to: Target, rows: list[Row], wrote: Wrote, changed: Changed | None) -> None:
     config = checkpoint.config
     if to == "hf":
         dtype = str(max(rows, key=lambda row: row.n_bytes).dtype).removeprefix("torch.")
@@ -126,7 +129,7 @@ def _write_folder(made: Path, checkpoint: Checkpoint, to: Target, rows: list[Row
     else:
         write_json(made / PARAMS, config.to_params())
         write_safetensors(made / "consolidated.safetensors", rows, wrote)
-    write_companions(made, checkpoint)
+    write_companions(made, checkpoint, changed)
 
 
 def _write_gguf(made: Path, checkpoint: Checkpoint, rows: list[Row], wrote: Wrote) -> None:

@@ -9,8 +9,8 @@ import torch
 from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.adapters import check_apart, read_adapter
 from mistral7b.checkpoint.aside import aside
-from mistral7b.checkpoint.companions import positions_of, write_companions
-from mistral7b.checkpoint.configs import HF
+from mistral7b.checkpoint.companions import Changed, positions_of, write_companions
+from mistral7b.checkpoint.configs import HF, OWN, read_object
 from mistral7b.checkpoint.convert import HEADERS, Dtype, Progress, Target, check_request, counter, write_model
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
 from mistral7b.checkpoint.formats import Format
@@ -33,18 +33,20 @@ def merge(
 
     W + s B A is computed in fp32 and rounded once. The format stays (a .pth becomes consolidated safetensors), and with "keep"
     the types; a quantised folder stays one, its matrices packed again (see `quant.shifted`), or with another `dtype` becomes an
-    HF folder; quantised matrices of a GGUF come out as float32. Raises the errors of `convert` and `read_adapter`.
+    HF folder; quantised matrices of a GGUF come out as float32. A folder's card and mistral7b.json tell of
+    the adapter. Raises the errors of `convert` and `read_adapter`.
     """
     checkpoint = open_checkpoint(model, force=force)
     to = _TO[checkpoint.format]
     check_request(model, target, to, dtype)
     check_apart(adapter, target)
     added = read_adapter(adapter, checkpoint.config)
+    changed = _told(adapter)
     with open_source(checkpoint, mapped=False) as source:
         merged = MergedSource(source, added)
         if checkpoint.format == "quantized" and dtype == "keep":
-            return _write_packed(merged, checkpoint, target, force=force, progress=progress)
-        return write_model(merged, checkpoint, target, to=to, dtype=dtype, force=force, progress=progress)
+            return _write_packed(merged, checkpoint, target, changed, force=force, progress=progress)
+        return write_model(merged, checkpoint, target, to=to, dtype=dtype, force=force, progress=progress, changed=changed)
 
 
 class MergedSource(ClosesItself):
@@ -77,8 +79,18 @@ class MergedSource(ClosesItself):
         self._source.close()
 
 
+def _told(adapter: Path) -> Changed:
+    """The adapter's name, and how it was trained where it tells."""
+    folder = adapter.resolve() if adapter.is_dir() else adapter.resolve().parent
+    facts = read_object(folder / OWN) if (folder / OWN).is_file() else {}
+    merged = {"adapter": folder.name} | {name: facts[name] for name in ("training",) if name in facts}
+    return Changed(
+        {"merged": merged}, f"The adapter {folder.name} is merged into these weights; what follows is of the base model."
+    )
+
+
 def _write_packed(
-    source: TensorSource, checkpoint: Checkpoint, target: Path, *, force: bool, progress: Progress | None
+    source: TensorSource, checkpoint: Checkpoint, target: Path, changed: Changed, *, force: bool, progress: Progress | None
 ) -> list[Path]:
     config = checkpoint.config
     found = {name: form.name for name in source.names() if (form := source.packed_format(name)) is not None}
@@ -87,7 +99,7 @@ def _write_packed(
     with aside(target, needs=total + HEADERS, folder=True, force=force) as made:
         positions = positions_of(checkpoint)
         write_json(made / HF, config.to_hf(max_position_embeddings=positions, dtype="bfloat16", eos_ids=checkpoint.eos_ids))
-        write_companions(made, checkpoint)
+        write_companions(made, checkpoint, changed)
         wrote = counter(total, progress)
         with QuantizedWriter(made, config, found) as writer:
             for name in source.names():

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mistral7b.checkpoint.aside import aside
-from mistral7b.checkpoint.companions import positions_of, write_companions
+from mistral7b.checkpoint.companions import Changed, positions_of, write_companions
 from mistral7b.checkpoint.configs import HF
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
 from mistral7b.checkpoint.quantized_write import QuantizedWriter, places
@@ -88,4 +88,6 @@ def _write_configs(made: Path, checkpoint: Checkpoint, recipe: Recipe, calibrati
     config, positions = checkpoint.config, positions_of(checkpoint)
     write_json(made / HF, config.to_hf(max_position_embeddings=positions, dtype="bfloat16", eos_ids=checkpoint.eos_ids))
     how = {"method": "gptq" if calibration else "nearest", "calibration_tokens": sum(len(ids) for ids in calibration)}
-    write_companions(made, checkpoint, quantization={"layers": recipe.layers, "head": recipe.head, **how})
+    facts = {"quantization": {"layers": recipe.layers, "head": recipe.head, **how}}
+    sentence = f"These weights are quantised to {recipe.layers}; what follows is of the model that they were made from."
+    write_companions(made, checkpoint, Changed(facts, sentence))
