@@ -62,8 +62,10 @@ def test_attention_and_its_gradients(dtype: torch.dtype, heads: int, kv_heads: i
             )
             wide = [x.float() for x in (q, k, v)]
             expected = _attended(PackedPlan.of(positions, window, CPU), packed_attention, wide, grad.float())
+            # Where a query sees one key the gradients of q and k are zero, as differences of terms that are not.
+            terms = grad.float().norm() * 1e-2
             for one, other in zip(found, expected, strict=True):
-                assert (one - other).norm() <= bound * other.norm() + 1e-6, (window, lengths)
+                assert (one - other).norm() <= bound * torch.maximum(other.norm(), terms), (window, lengths)
         assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3  # 256, 512 and 1,024 rows
 
 
