@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from mistral7b.checkpoint.pth import FILE, PthSource
+from mistral7b.checkpoint.aside import PTH
+from mistral7b.checkpoint.pth import PthSource
 from mistral7b.checkpoint.source import check, expected_shapes
 from mistral7b.errors import CheckpointError
 from tests.checkpoint import made
@@ -38,10 +39,10 @@ def test_reads_back_what_was_written(tmp_path: Path, mapped: bool) -> None:
 
 def test_other_plain_shapes_of_the_same_thing(tmp_path: Path) -> None:
     whole = made.weights()
-    torch.save(OrderedDict(whole) | {"norm.weight": torch.nn.Parameter(whole["norm.weight"]).data}, tmp_path / FILE)
+    torch.save(OrderedDict(whole) | {"norm.weight": torch.nn.Parameter(whole["norm.weight"]).data}, tmp_path / PTH)
     with PthSource(tmp_path) as source:
         check(source, made.SMALL)
-    torch.save(whole | {"output.weight": whole["output.weight"].T.contiguous().T}, tmp_path / FILE)
+    torch.save(whole | {"output.weight": whole["output.weight"].T.contiguous().T}, tmp_path / PTH)
     with PthSource(tmp_path) as source:
         assert source.get("output.weight").is_contiguous()
         assert torch.equal(source.get("output.weight"), whole["output.weight"])
@@ -58,13 +59,13 @@ def test_no_code_runs(tmp_path: Path) -> None:
         for new_format in (True, False):
             folder = tmp_path / f"{number}-{new_format}"
             folder.mkdir()
-            torch.save(hostile, folder / FILE, _use_new_zipfile_serialization=new_format)
+            torch.save(hostile, folder / PTH, _use_new_zipfile_serialization=new_format)
             with pytest.raises(CheckpointError, match=r"refused|before torch 1\.6") as caught:
                 PthSource(folder)
             assert "\n" not in str(caught.value)
     plain = tmp_path / "plain"
     plain.mkdir()
-    (plain / FILE).write_bytes(pickle.dumps(Payload(marker)))
+    (plain / PTH).write_bytes(pickle.dumps(Payload(marker)))
     with pytest.raises(CheckpointError):
         PthSource(plain)
     assert not marker.exists()
@@ -72,21 +73,21 @@ def test_no_code_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("held", [[torch.ones(2)], {1: torch.ones(2)}, {"a": {"b": torch.ones(2)}}, {"a": 3}, torch.ones(2)])
 def test_anything_but_named_tensors_is_refused(tmp_path: Path, held: object) -> None:
-    torch.save(held, tmp_path / FILE)
+    torch.save(held, tmp_path / PTH)
     with pytest.raises(CheckpointError, match="refused: it must hold one table of named tensors"):
         PthSource(tmp_path)
 
 
 def test_sparse_and_meta_tensors_are_refused(tmp_path: Path) -> None:
     for tensor in (torch.ones(2, 2).to_sparse(), torch.ones(2, device="meta")):
-        torch.save({"norm.weight": tensor}, tmp_path / FILE)
+        torch.save({"norm.weight": tensor}, tmp_path / PTH)
         with pytest.raises(CheckpointError):
             PthSource(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.999])
 def test_truncated(tmp_path: Path, keep: float) -> None:
-    path = made.pth(tmp_path, made.weights()) / FILE
+    path = made.pth(tmp_path, made.weights()) / PTH
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     with pytest.raises(CheckpointError, match="truncated"):
@@ -94,7 +95,7 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
 
 
 def test_an_archive_of_something_else(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / FILE, "w") as archive:
+    with zipfile.ZipFile(tmp_path / PTH, "w") as archive:
         archive.writestr("hello.txt", "hello")
     with pytest.raises(CheckpointError, match="damaged"):
         PthSource(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mistral7b.release.landed import BLOCK
+from mistral7b.release.link import extents
 from mistral7b.release.metafile import metafile
 
 PIECE = 1 << 15
@@ -32,6 +36,31 @@ def test_hybrid_torrents(tmp_path_factory: pytest.TempPathFactory, sizes: list[i
 def test_torrents_of_one_kind(tmp_path: Path, kind: int) -> None:
     published = _torrent(_folder(tmp_path), kind)
     assert metafile(_saved(published), TRACKERS, SEEDS) == published
+
+
+@settings(deadline=None, max_examples=20)
+@given(sizes=st.lists(st.integers(1, 200_000) | st.sampled_from([PIECE + 1, 2 * PIECE, 4 * PIECE]), min_size=1, max_size=3))
+def test_trees_that_reach_down_to_blocks(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
+    folder = tmp_path_factory.mktemp("metafile") / "story"
+    folder.mkdir()
+    noise = random.Random(len(sizes))
+    for number, size in enumerate(sizes):
+        (folder / f"{number}.gguf").write_bytes(noise.randbytes(size))
+    published = _torrent(folder, 0)
+    held: Any = lt.bdecode(_saved(published))
+    info = lt.load_torrent_buffer(published).ti
+    assert info is not None
+    held[b"trees"] = [_leaves(b"" if file.path is None else file.path.read_bytes()) for file in extents(info, folder.parent)]
+    assert metafile(lt.bencode(held), TRACKERS, SEEDS) == published
+
+
+def _leaves(data: bytes) -> dict[bytes, bytes]:
+    """As a session keeps the tree of a whole file: the hashes of its blocks, and where they stand among all nodes."""
+    blocks = [hashlib.sha256(data[start : start + BLOCK]).digest() for start in range(0, len(data), BLOCK)]
+    width = 1 << (len(blocks) - 1).bit_length()
+    mask = "0" * (width - 1) + "1" * len(blocks)
+    packed = bytes(int(mask[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(mask), 8))
+    return {b"hashes": b"".join(blocks), b"mask": packed.ljust((2 * width + 6) // 8, b"\0")}
 
 
 def test_without_its_layers_there_is_none(tmp_path: Path) -> None:

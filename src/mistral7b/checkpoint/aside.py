@@ -21,6 +21,7 @@ MODEL_FILES = (
     "tokenizer.model*", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "chat_template.jinja", "manifest.json", "README*", "MODEL_CARD*", "LICENSE*", "NOTICE*",
 )  # fmt: skip
+PTH = "consolidated.00.pth"  # the weights of the launch, which are read and never written
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mistral7b.checkpoint import configs, consolidated, hf, pth, quantized
+from mistral7b.checkpoint import configs, consolidated, hf, quantized
+from mistral7b.checkpoint.aside import PTH
 from mistral7b.errors import CheckpointError
 
 Format = Literal["hf", "consolidated", "pth", "quantized", "gguf"]
@@ -15,7 +16,7 @@ Format = Literal["hf", "consolidated", "pth", "quantized", "gguf"]
 _FILES: dict[Format, tuple[str, ...]] = {
     "consolidated": (consolidated.SINGLE, consolidated.INDEX),
     "hf": (hf.SINGLE, hf.INDEX),
-    "pth": (pth.FILE,),
+    "pth": (PTH,),
     "quantized": (quantized.SINGLE, quantized.INDEX),
 }
 _OWN_CONFIG: dict[Format, str] = {

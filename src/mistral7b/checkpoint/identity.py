@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mistral7b.checkpoint.digest import sha256_of
-from mistral7b.checkpoint.folder import Checkpoint
 from mistral7b.checkpoint.manifest import FileHash
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.variants import TOKENIZER_SHA256, TokenizerVersion, Variant
+
+if TYPE_CHECKING:
+    from mistral7b.checkpoint.folder import Checkpoint
 
 _WEIGHTS = (".safetensors", ".pth", ".gguf")
 _VERSIONS: tuple[TokenizerVersion, ...] = ("v1", "v3", "v2")  # v2's file is v3's as published with v0.3: it goes by v3

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from mistral7b.checkpoint.aside import PTH
 from mistral7b.checkpoint.residency import drop_pages
 from mistral7b.checkpoint.source import ClosesItself, in_model_order
 from mistral7b.errors import CheckpointError
 
-FILE, SECOND_FILE = "consolidated.00.pth", "consolidated.01.pth"
+SECOND_FILE = "consolidated.01.pth"
 
 
 class PthSource(ClosesItself):
@@ -23,7 +24,7 @@ class PthSource(ClosesItself):
     """
 
     def __init__(self, folder: Path, *, mapped: bool = True) -> None:
-        self._path = folder / FILE
+        self._path = folder / PTH
         if (folder / SECOND_FILE).exists():
             raise CheckpointError(f"{folder} holds {SECOND_FILE}: a model split over several .pth files is no Mistral 7B")
         self._tensors = _load(self._path)

@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 
-from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.identity import identify
 from mistral7b.checkpoint.manifest import MANIFEST, FileHash, compare, hash_files, read_manifest
 from mistral7b.checkpoint.report import Check
@@ -125,6 +124,8 @@ def _official(folder: Path, files: Mapping[str, FileHash], variant: str | None) 
             )
         known = f"{', '.join(official)} as published" if official else "no official hash of these files is known"
         return Check("official", "pass" if official else "skip", f"{variant}: {known}")
+    from mistral7b.checkpoint.folder import open_checkpoint  # and with it torch, which nothing before needs
+
     try:
         identity = identify(open_checkpoint(folder, force=True), files)
     except Mistral7BError:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mistral7b.checkpoint.aside import written
+from mistral7b.checkpoint.aside import PTH, written
 from mistral7b.checkpoint.manifest import FileHash
-from mistral7b.checkpoint.pth import FILE as PTH
 from mistral7b.checkpoint.report import Check
 from mistral7b.errors import ReleaseError, StoreError
 from mistral7b.release.blobs import Kept, Store

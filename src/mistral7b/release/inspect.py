@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from mistral7b.checkpoint.aside import PTH
 from mistral7b.checkpoint.manifest import MANIFEST
-from mistral7b.checkpoint.pth import FILE as LAUNCH_PICKLE
 from mistral7b.errors import ReleaseError
 
 LAUNCH = "208b101a0f51514ecf285885a8b0f6fb1a1e4d7d"  # v1 hash of the torrent v0.1 came as, the one whose pickle is let in
@@ -105,7 +105,7 @@ def is_known(name: str) -> bool:
 def check_member(name: str, *, launch: bool = False) -> None:
     """Raises ReleaseError for a file that is no part of a model. The one pickle let in is the .pth of a `launch`."""
     check_name(name)
-    if launch and name == LAUNCH_PICKLE:
+    if launch and name == PTH:
         return
     if name.lower().endswith(PICKLES):
         raise ReleaseError(f"it holds {name}, a pickle, which can run code when it is loaded; take a release with safetensors")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mistral7b.checkpoint.convert import Progress, convert
-from mistral7b.checkpoint.pth import FILE as PTH
+from mistral7b.checkpoint.aside import PTH
 from mistral7b.errors import StoreError
 from mistral7b.release.http import UNKNOWN, Stated
 from mistral7b.release.inspect import LAUNCH
 from mistral7b.release.sources import Source, parse
 from mistral7b.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from mistral7b.checkpoint.convert import Progress
 
 Channel = Literal["torrent", "tar"]
 
@@ -79,5 +81,7 @@ def rewrite(pickled: Path, made: Path, progress: Progress | None = None) -> None
 
     Only torch's weights-only reader opens the .pth. Raises CheckpointError for one that holds anything but the model's tensors.
     """
+    from mistral7b.checkpoint.convert import convert
+
     assert (pickled / PTH).is_file()
     convert(pickled, made, to="consolidated", progress=progress)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from mistral7b import __version__
 from mistral7b.errors import StoreError
 from mistral7b.release.extra import needed_for
+from mistral7b.release.landed import BLOCK
 
 if TYPE_CHECKING:
     import libtorrent as lt
@@ -23,6 +24,7 @@ _NEVER_MAPPED = 1 << 30
 # those not yet handed to the system.
 _ASKED = 40
 _UNWRITTEN = 1 << 20  # bytes
+_TICK_MS = 100
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9}
 _CONTACTS = ("dht.libtorrent.org:25401", "router.bittorrent.com:6881", "router.utorrent.com:6881")
 
@@ -130,6 +132,9 @@ def pack(settings: Settings) -> lt.settings_pack:
         "max_allowed_in_request_queue": _ASKED,
         "max_out_request_queue": _ASKED,  # of peers that allow more, too
         "max_queued_disk_bytes": _UNWRITTEN,
+        # All that a peer of ours may ask for at once is read at once; else its blocks go out one by one for the first seconds.
+        "send_buffer_low_watermark": _ASKED * BLOCK,
+        "tick_interval": _TICK_MS,  # how soon a peer is called that was told of; half a second otherwise
         "min_reconnect_time": 5,
     }
 
