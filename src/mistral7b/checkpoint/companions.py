@@ -63,7 +63,7 @@ def write_companions(made: Path, checkpoint: Checkpoint, changed: Changed | None
 
 def _open_card(card: Path, sentence: str) -> None:
     """Puts a sentence before the text of a model card, after its front matter."""
-    text = card.read_text(encoding="utf-8")
-    front = re.match(r"---\n.*?\n---\n", text, re.DOTALL)
+    text = card.read_bytes()  # whatever it is written in
+    front = re.match(rb"---\r?\n.*?\n---\r?\n", text, re.DOTALL)
     at = front.end() if front else 0
-    card.write_text(f"{text[:at]}> {sentence}\n\n{text[at:]}", encoding="utf-8")
+    card.write_bytes(text[:at] + f"> {sentence}\n\n".encode() + text[at:])
