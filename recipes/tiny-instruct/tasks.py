@@ -31,7 +31,7 @@ TOOL_TASKS = 100
 
 
 def distinct(make: Maker, kind: Callable[[Maker], Task], count: int) -> Iterator[Task]:
-    """`count` tasks of which no two ask the same with the same tools; fewer where the kind has no more."""
+    """`count` tasks (of a part of a file) of which no two ask the same with the same tools; fewer where the kind has no more."""
     seen: set[str] = set()
     for _ in range(30 * count):
         task = kind(make)

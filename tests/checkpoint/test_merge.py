@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mistral7b.checkpoint.adapters import read_adapter, write_adapter
+from mistral7b.checkpoint.companions import open_card
 from mistral7b.checkpoint.convert import convert
 from mistral7b.checkpoint.folder import open_checkpoint, open_source
 from mistral7b.checkpoint.merge import merge
@@ -131,6 +132,34 @@ def test_a_merged_model_tells_of_its_adapter(tmp_path: Path) -> None:
         card = (target / "README.md").read_text(encoding="utf-8")
         assert card.startswith("---\nlicense: mit\n---\n> The adapter mine is merged into these weights")
         assert card.endswith("# Base\n")
-        told = json.loads((target / "mistral7b.json").read_text(encoding="utf-8"))
-        assert told["merged"] == {"adapter": "mine", **facts}
-    assert "quantised to int8" in card
+        assert told(target)["merged"] == [{"adapter": "mine", **facts}]
+    assert "were quantised to int8" in card
+    assert "quantization" in told(target)
+    merge(target, added_twice := write_adapter(ADAPTER, tmp_path / "more", "peft")[0].parent, tmp_path / "twice", dtype="bf16")
+    assert told(tmp_path / "twice")["merged"] == [{"adapter": "mine", **facts}, {"adapter": added_twice.name}]
+    assert "quantization" not in told(tmp_path / "twice")
+    assert told(tmp_path / "twice")["unpacked_from"]["layers"] == "int8"
+
+
+def told(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder / "mistral7b.json").read_text(encoding="utf-8"))
+    return facts
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        (b"# Base\n", b"> Said.\n\n# Base\n"),
+        (b"---\na: b\n---\n# Base\n---\n", b"---\na: b\n---\n> Said.\n\n# Base\n---\n"),
+        (b"---\r\na: b\r\n--- \r\n# Base", b"---\r\na: b\r\n--- \r\n> Said.\n\n# Base"),
+        (b"\xef\xbb\xbf---\na: b\n---", b"\xef\xbb\xbf---\na: b\n---\n> Said.\n\n"),
+        (b"---\nno end", b"> Said.\n\n---\nno end"),
+        (b"", b"> Said.\n\n"),
+        ("# Base".encode("utf-16"), "# Base".encode("utf-16")),
+    ],
+)
+def test_a_sentence_opens_a_card_after_its_front_matter(tmp_path: Path, card: bytes, expected: bytes) -> None:
+    path = tmp_path / "README.md"
+    path.write_bytes(card)
+    open_card(path, "Said.")
+    assert path.read_bytes() == expected

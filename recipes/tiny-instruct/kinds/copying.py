@@ -17,7 +17,6 @@ REPEAT = phrases("""
     Write {v} again.
     Copy this: {v}
     {v} - say that again.
-    {v}
     The same: {v}
     Again: {v}
     Now write {v}
@@ -133,7 +132,7 @@ def some(make: Maker, kind: Callable[[Maker], str], low: int, high: int) -> list
 
 def repeated(make: Maker) -> tuple[str, str]:
     said = make.rng.choice(GAPS).join(some(make, thing, 1, 6))
-    return worded(make, REPEAT, v=said), said
+    return str(make.pick(REPEAT)).format(v=said), said
 
 
 def following(make: Maker) -> tuple[str, str]:

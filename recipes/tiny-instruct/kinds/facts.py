@@ -422,7 +422,7 @@ STORY_ADD = phrases("""
     There are {a} {things} in a bag. {who} puts in {b} more. How many are in the bag?
     {who} eats {a} {things} and then {b} {things}. How many {things} did {who} eat?
     {who} saw {a} {things} and {b} more. How many {things} did {who} see?
-    {a} {things} are here and {b} are there. How many are there?
+    {a} {things} are here and {b} are there. How many are there in all?
     On one day {who} buys {a} {things}, on the next day {b}. How many {things} is that?
     --
     First {who} found {a} {things}, and later another {b}. How many {things} are that?

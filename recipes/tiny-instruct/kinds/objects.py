@@ -21,7 +21,6 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         turned {v}
         is now {v} years old
         is aged {v}
-        will soon be {v} years old
         --
         has just turned {v} years old
         """),
@@ -32,7 +31,6 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         lives in {v}
         is from {v}
         moved to {v}
-        was born in {v}
         has a home in {v}
         stays in {v}
         comes from the city {v}
@@ -46,7 +44,6 @@ PARTS: dict[str, tuple[Lists, Lists]] = {
         is {v} by trade
         works as {v}
         is {v}
-        wants to work as {v}
         earns money as {v}
         became {v}
         --
@@ -225,7 +222,7 @@ SYSTEMS = phrases("""
 NAMED = (
     "has the {key} {v}", "has {v} as {key}", "took {v} for a {key}", "is of {key} {v}", "with {key} {v}", "whose {key} is {v}",
     "wants {v}, which is a {key}", "got the {key} {v}", "had {v} for a {key}", "of the {key} {v}", "found {v} in {key}",
-    "goes by the {key} {v}", "and the {key}, {v},", "shows a {key} of {v}", "{v} by {key}", "{key} {v}", "kept {v} as the {key}",
+    "goes by the {key} {v}", "shows a {key} of {v}", "{v} by {key}", "{key} {v}", "kept {v} as the {key}",
 )  # fmt: skip
 VALUES: dict[str, Callable[[Maker], Any]] = {
     "age": lambda make: make.rng.randint(3, 90), "count": lambda make: make.rng.randint(2, 40),

@@ -264,7 +264,6 @@ LEADS = phrases("""
     You should {do}.
     Will you {do}?
     Try to {do}.
-    {do} for me.
     {do} right away.
     Do this: {do}.
     My task for you: {do}.
@@ -276,9 +275,7 @@ LEADS = phrases("""
     Just {do}.
     {do} now.
     {do} if you can.
-    {do} today.
     {do}, thank you.
-    {do}, and be quick.
     Okay, {do}.
     So {do}.
     Well, {do}.
@@ -311,7 +308,6 @@ LEADS = phrases("""
     Your turn: {do}.
     Request: {do}.
     Task: {do}
-    Today we {do}.
     My boss wants me to {do}.
     Perhaps you could {do}.
     I am trying to {do}.

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 
 from kinds.shapes import Lists, Maker, sentence_case
 
 HELD_OUT = Path(__file__).parents[1] / "held_out"
+# Words of a request that no answer hangs on.
+FILLERS = frozenset({
+    "tell", "give", "show", "please", "could", "would", "the", "of", "to", "this", "that", "it", "is", "now",
+    "so", "want", "need", "like", "a", "an", "in", "with", "for",
+})  # fmt: skip
 
 
 def any_word(make: Maker) -> str:
@@ -32,16 +39,17 @@ def asked(make: Maker, lists: Lists, **values: object) -> str:
 
 
 def worded(make: Maker, lists: Lists, **values: object) -> str:
-    """A phrase filled in; in training now and then with other words in it or around it, for there are more ways to ask."""
+    """A phrase filled in; in training now and then with other words around it, or for those of it that say nothing, since there
+    are more ways to ask."""
     words = str(make.pick(lists)).split(" ")
-    plain = [place for place, word in enumerate(words) if "{" not in word]
-    if len(plain) > 2 and make.strange(0.2):
-        for place in make.some(plain, make.pick((1, 1, 2))):
+    plain = [place for place, word in enumerate(words) if word.lower().strip(".,:?!") in FILLERS]
+    if plain and make.strange(0.3):
+        for place in make.some(plain, min(len(plain), make.pick((1, 1, 2)))):
             words[place] = any_word(make)
     said = " ".join(words).format(**values)
     if make.strange(0.1):
         more = sentence_case(" ".join(any_word(make) for _ in range(make.pick((1, 2, 3, 4))))) + "."
-        said = make.pick((f"{more} {said}", f"{said} {more}"))
+        said = f"{said} {more}" if said[-1] in ".?!" and make.chance(0.5) else f"{more} {said}"
     return said
 
 
@@ -57,6 +65,24 @@ def pieces() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @cache
 def judged() -> frozenset[str]:
-    """Every word of the tasks to judge by, in small letters; parts of a name like "sendNote" too."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(HELD_OUT.glob("*.jsonl")))
-    return frozenset(word.lower() for word in re.findall(r"[A-Z]?[a-z]+", text))
+    """Every word of the tasks to judge by and of the lists that they are made from, in small letters; parts of a name like
+    "sendNote" too."""
+    from kinds import facts, names, objects, stories, talk, toolwords
+
+    texts = [path.read_text(encoding="utf-8") for path in sorted(HELD_OUT.glob("*.jsonl"))]
+    for module in (facts, names, objects, stories, talk, toolwords):
+        texts += [entry for lists in _lists(list(vars(module).values())) for entry in lists.held if "{" not in entry]
+    return frozenset(word.lower() for word in re.findall(r"[A-Z]?[a-z]+", "\n".join(texts)))
+
+
+def _lists(value: object) -> Iterator[Lists]:
+    """All that are in a value, in whatever it holds."""
+    if isinstance(value, Lists):
+        yield value
+    elif isinstance(value, dict):
+        yield from _lists(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _lists(one)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from _lists(list(vars(value).values()))

@@ -35,10 +35,10 @@ class Changed:
     sentence: str
 
 
-def write_companions(made: Path, checkpoint: Checkpoint, changed: Changed | None = None) -> None:
-    """Copies them from `checkpoint` into the folder `made`, and tells what `changed`. Raises OSError.
+def write_companions(made: Path, checkpoint: Checkpoint, changed: Changed | None = None, *, packed: bool = False) -> None:
+    """Copies them from `checkpoint` into the folder `made`, whose weights may be `packed`, and tells what `changed`.
 
-    A tokenizer that is not the folder's own goes in place of all that the folder has about tokens.
+    Raises OSError. A tokenizer that is not the folder's own goes in place of all that the folder has about tokens.
     """
     folder, tokenizer = checkpoint.path, checkpoint.tokenizer
     replaced = tokenizer is not None and tokenizer.parent != folder
@@ -51,19 +51,25 @@ def write_companions(made: Path, checkpoint: Checkpoint, changed: Changed | None
         # Whatever its file was called, the folder's loader looks for these names: tokenizer.model.v1, .v3.
         shutil.copyfile(tokenizer, made / f"tokenizer.model{tokenizer.suffix}")
     contexts = {"trained_context": checkpoint.trained_context, "max_positions": checkpoint.max_positions}
-    held = read_object(made / OWN) if (made / OWN).exists() else {}
+    copied = read_object(made / OWN) if (made / OWN).exists() else {}
+    held = dict(copied)
+    if not packed and "quantization" in held:
+        held["unpacked_from"] = held.pop("quantization")
     # An own model's contexts: no other file of the target holds them (params.json has no place).
     facts: dict[str, object] = {} if checkpoint.extended_from is None else {"extended_from": checkpoint.extended_from}
     facts |= {} if checkpoint.variant is not None else {name: value for name, value in contexts.items() if value is not None}
-    if (together := facts | held | dict(changed.facts if changed else {})) != held:
+    if (together := facts | held | dict(changed.facts if changed else {})) != copied:
         write_json(made / OWN, together)
     if changed is not None and (made / _CARD).is_file():
-        _open_card(made / _CARD, changed.sentence)
+        open_card(made / _CARD, changed.sentence)
 
 
-def _open_card(card: Path, sentence: str) -> None:
-    """Puts a sentence before the text of a model card, after its front matter."""
-    text = card.read_bytes()  # whatever it is written in
-    front = re.match(rb"---\r?\n.*?\n---\r?\n", text, re.DOTALL)
-    at = front.end() if front else 0
-    card.write_bytes(text[:at] + f"> {sentence}\n\n".encode() + text[at:])
+def open_card(card: Path, sentence: str) -> None:
+    """Puts a sentence before the text of a model card, after its byte order mark and front matter; UTF-16 is left alone."""
+    text = card.read_bytes()
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return
+    front = re.match(rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n(?:.*?\n)??---[ \t]*(?:\r?\n|\Z))?", text, re.DOTALL)
+    assert front is not None
+    head = front[0] if front[0].endswith(b"\n") or b"---" not in front[0] else front[0] + b"\n"
+    card.write_bytes(head + f"> {sentence}\n\n".encode() + text[front.end() :])

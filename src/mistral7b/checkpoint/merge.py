@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,7 +42,7 @@ def merge(
     check_request(model, target, to, dtype)
     check_apart(adapter, target)
     added = read_adapter(adapter, checkpoint.config)
-    changed = _told(adapter)
+    changed = _told(adapter, checkpoint)
     with open_source(checkpoint, mapped=False) as source:
         merged = MergedSource(source, added)
         if checkpoint.format == "quantized" and dtype == "keep":
@@ -79,14 +80,16 @@ class MergedSource(ClosesItself):
         self._source.close()
 
 
-def _told(adapter: Path) -> Changed:
-    """The adapter's name, and how it was trained where it tells."""
+def _told(adapter: Path, checkpoint: Checkpoint) -> Changed:
+    """The adapter's name, and how it was trained where it tells; after those merged before."""
     folder = adapter.resolve() if adapter.is_dir() else adapter.resolve().parent
-    facts = read_object(folder / OWN) if (folder / OWN).is_file() else {}
-    merged = {"adapter": folder.name} | {name: facts[name] for name in ("training",) if name in facts}
-    return Changed(
-        {"merged": merged}, f"The adapter {folder.name} is merged into these weights; what follows is of the base model."
-    )
+    merged = {"adapter": folder.name} | {name: value for name, value in _own(folder).items() if name == "training"}
+    sentence = f"The adapter {folder.name} is merged into these weights; what follows is of the model that it was merged into."
+    return Changed({"merged": [*_own(checkpoint.path).get("merged", ()), merged]}, sentence)
+
+
+def _own(folder: Path) -> dict[str, Any]:
+    return read_object(folder / OWN) if (folder / OWN).is_file() else {}
 
 
 def _write_packed(
@@ -99,7 +102,7 @@ def _write_packed(
     with aside(target, needs=total + HEADERS, folder=True, force=force) as made:
         positions = positions_of(checkpoint)
         write_json(made / HF, config.to_hf(max_position_embeddings=positions, dtype="bfloat16", eos_ids=checkpoint.eos_ids))
-        write_companions(made, checkpoint, changed)
+        write_companions(made, checkpoint, changed, packed=True)
         wrote = counter(total, progress)
         with QuantizedWriter(made, config, found) as writer:
             for name in source.names():

@@ -89,5 +89,5 @@ def _write_configs(made: Path, checkpoint: Checkpoint, recipe: Recipe, calibrati
     write_json(made / HF, config.to_hf(max_position_embeddings=positions, dtype="bfloat16", eos_ids=checkpoint.eos_ids))
     how = {"method": "gptq" if calibration else "nearest", "calibration_tokens": sum(len(ids) for ids in calibration)}
     facts = {"quantization": {"layers": recipe.layers, "head": recipe.head, **how}}
-    sentence = f"These weights are quantised to {recipe.layers}; what follows is of the model that they were made from."
-    write_companions(made, checkpoint, Changed(facts, sentence))
+    sentence = f"These weights were quantised to {recipe.layers}; what follows is of the model that they were made from."
+    write_companions(made, checkpoint, Changed(facts, sentence), packed=True)

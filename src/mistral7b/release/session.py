@@ -132,7 +132,7 @@ def pack(settings: Settings) -> lt.settings_pack:
         "max_allowed_in_request_queue": _ASKED,
         "max_out_request_queue": _ASKED,  # of peers that allow more, too
         "max_queued_disk_bytes": _UNWRITTEN,
-        # All that a peer of ours may ask for at once is read at once; else its blocks go out one by one for the first seconds.
+        # In the first seconds, when its rate is not known yet, a peer's blocks are read together and not one by one.
         "send_buffer_low_watermark": _ASKED * BLOCK,
         "tick_interval": _TICK_MS,  # how soon a peer is called that was told of; half a second otherwise
         "min_reconnect_time": 5,
