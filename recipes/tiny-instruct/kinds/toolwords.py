@@ -45,7 +45,6 @@ SLOTS = {
         near {v}
         at {v}
         from {v}
-        over in {v}
         somewhere in {v}
         outside {v}
         by {v}
