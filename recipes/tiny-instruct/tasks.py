@@ -68,7 +68,7 @@ def parts(kind: str, count: float) -> Iterator[int]:
 
 
 def made(job: tuple[str, int, int, int, Path | None]) -> tuple[list[str], list[int]]:
-    """(The lines of the part `kind, seed, count, corpus, part`, the lengths of its first thousand)."""
+    """(The lines of the part `kind, seed, count, part, corpus`, the lengths of its first thousand)."""
     kind, seed, count, part, corpus = job
     tasks = list(training(kind, seed, count, corpus, part))
     return [json.dumps(task.dialogue()) + "\n" for task in tasks], lengths(tasks[:1000])

@@ -63,24 +63,10 @@ def offered(lines: list[Line]) -> tuple[set[str], set[str]]:
     return {function["name"] for function in functions}, arguments
 
 
-def phrase_lists(recipe: dict[str, Any]) -> list[Any]:
+def phrase_lists() -> list[Any]:
     modules = [module for name, module in sys.modules.items() if name.startswith("kinds.")]
-    made: list[Any] = []
-
-    def search(value: object) -> None:
-        if isinstance(value, recipe["kinds.shapes"].Lists):
-            made.append(value)
-        elif isinstance(value, list | tuple):
-            for one in value:
-                search(one)
-        elif hasattr(value, "ways"):
-            search(value.ways)
-        elif isinstance(value, dict):
-            search(list(value.values()))
-
-    for module in modules:
-        search(list(vars(module).values()))
-    return made
+    lists_in = import_module("kinds.vocabulary").lists_in
+    return [one for module in modules for one in lists_in(list(vars(module).values()))]
 
 
 def test_what_is_to_be_copied_stands_in_the_request(training: dict[str, list[Line]]) -> None:
@@ -114,7 +100,7 @@ def test_no_name_held_out_occurs_in_training(recipe: dict[str, Any], training: d
 
 def test_no_phrasing_held_out_occurs_in_training(recipe: dict[str, Any], training: dict[str, list[Line]]) -> None:
     """Of every phrase the longest part that is not filled in, if it is more than a word or two."""
-    lists = phrase_lists(recipe)
+    lists = phrase_lists()
     assert len(lists) > 60
     parts = {max(re.split(r"\{\w+\}", phrase), key=len).strip().lower() for one in lists for phrase in one.held}
     parts = {part for part in parts if len(part.split()) > 2}

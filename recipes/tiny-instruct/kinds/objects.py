@@ -9,7 +9,7 @@ from typing import Any
 
 from kinds.names import ANIMALS, CITIES, COLOURS, DAYS, FRUITS, JOBS, city, code, nonce, one_of, person, title
 from kinds.shapes import Lists, Maker, Task, assistant, phrases, system, user, with_article, words
-from kinds.vocabulary import any_name, any_word, worded
+from kinds.vocabulary import any_name, any_word, any_words, worded
 
 # What a sentence says of its subject, with the keys that may be asked for it; {v} is the value.
 PARTS: dict[str, tuple[Lists, Lists]] = {
@@ -177,6 +177,7 @@ KEYS = phrases("""
     just the entries {keys}
     the members {keys}
     """)
+PLURAL = re.compile(r"(?<!{)\b(key|field|member|name|part|value|column)s\b|entries")  # as KEYS has them
 PLAIN = phrases("""
     {pairs}.
     Here it is: {pairs}.
@@ -231,10 +232,6 @@ VALUES: dict[str, Callable[[Maker], Any]] = {
 }  # fmt: skip
 
 
-def any_key(make: Maker) -> str:
-    return any_word(make) if make.chance(0.7) else f"{any_word(make)}_{any_word(make)}"
-
-
 def somebody(make: Maker) -> tuple[str, dict[str, Any]]:
     """A sentence about somebody and the object that says the same."""
     parts = make.some(sorted(PARTS), make.rng.choice((1, 1, 2, 2, 3)))
@@ -245,7 +242,7 @@ def somebody(make: Maker) -> tuple[str, dict[str, Any]]:
     for part in parts:
         one = VALUES[part](make)
         if make.strange(0.5):
-            key = any_key(make)
+            key = any_words(make, "_")
             said.append(make.pick(NAMED).format(key=key.replace("_", " "), v=one))
             value[key] = one
             continue
@@ -268,7 +265,7 @@ def listed(make: Maker) -> tuple[str, dict[str, Any]]:
         if make.strange(0.4):
             one = any_name(make) if make.chance(0.5) else any_word(make)
         if make.strange(0.6):
-            value[any_key(make)] = one
+            value[any_words(make, "_")] = one
             continue
         value[nonce(make) if make.chance(0.4) else make.pick(keys)] = one
     pair = make.pick(PAIR)
@@ -289,8 +286,7 @@ def json_order(make: Maker) -> Task:
     keys = ", ".join(order[:-1]) + " and " + order[-1] if len(order) > 1 else order[0]
     naming = str(make.pick(KEYS))
     if len(order) == 1:
-        plural = re.compile(r"(?<!{)\b(key|field|member|name|part|value|column)s\b|entries")
-        naming = plural.sub(lambda found: found[1] or "entry", naming)
+        naming = PLURAL.sub(lambda found: found[1] or "entry", naming)
     wanted = naming.format(keys=keys)
     messages = [system(make.pick(SYSTEMS))] if make.chance(0.1) else []
     messages += [user(worded(make, ASK, text=text, keys=wanted)), assistant(json.dumps(value))]

@@ -32,7 +32,7 @@ from kinds.toolwords import (
     Group,
     Slot,
 )
-from kinds.vocabulary import any_word, asked
+from kinds.vocabulary import any_word, any_words, asked
 
 MOST = 1000  # characters of the tools' JSON: near 300 tokens
 SYSTEMS = phrases("""
@@ -117,7 +117,7 @@ def compose(make: Maker, most: int) -> Tool:
     if make.strange(0.4):
         verb = any_word(make)
     if make.strange(0.4):
-        noun = any_word(make) if make.chance(0.7) else f"{any_word(make)} {any_word(make)}"
+        noun = any_words(make, " ")
         return tool_of(make, group, verb, noun, most)
     if make.chance(0.17):
         noun = nonce(make)
@@ -140,7 +140,7 @@ def arguments(make: Maker, group: Group, most: int) -> tuple[Argument, ...]:
         slot = SLOTS[kind]
         name = make.pick(slot.names).replace(" ", "_")
         if make.strange(0.45):
-            name = any_word(make) if make.chance(0.7) else f"{any_word(make)}_{any_word(make)}"
+            name = any_words(make, "_")
         elif slot.type == "string" and make.chance(0.12):
             name = nonce(make)
         elif slot.type != "boolean" and make.chance(0.2):

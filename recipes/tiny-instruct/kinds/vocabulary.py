@@ -28,8 +28,13 @@ def any_word(make: Maker) -> str:
             return made
 
 
+def any_words(make: Maker, gap: str) -> str:
+    """The same, now and then two with a gap between them."""
+    return any_word(make) if make.chance(0.7) else f"{any_word(make)}{gap}{any_word(make)}"
+
+
 def any_name(make: Maker) -> str:
-    """The same as a name has it, now and then of two words."""
+    """A word as a name has it, now and then of two words."""
     return " ".join(any_word(make).title() for _ in range(make.pick((1, 1, 1, 2))))
 
 
@@ -71,18 +76,18 @@ def judged() -> frozenset[str]:
 
     texts = [path.read_text(encoding="utf-8") for path in sorted(HELD_OUT.glob("*.jsonl"))]
     for module in (facts, names, objects, stories, talk, toolwords):
-        texts += [entry for lists in _lists(list(vars(module).values())) for entry in lists.held if "{" not in entry]
+        texts += [entry for lists in lists_in(list(vars(module).values())) for entry in lists.held if "{" not in entry]
     return frozenset(word.lower() for word in re.findall(r"[A-Z]?[a-z]+", "\n".join(texts)))
 
 
-def _lists(value: object) -> Iterator[Lists]:
+def lists_in(value: object) -> Iterator[Lists]:
     """All that are in a value, in whatever it holds."""
     if isinstance(value, Lists):
         yield value
     elif isinstance(value, dict):
-        yield from _lists(list(value.values()))
+        yield from lists_in(list(value.values()))
     elif isinstance(value, list | tuple):
         for one in value:
-            yield from _lists(one)
+            yield from lists_in(one)
     elif is_dataclass(value) and not isinstance(value, type):
-        yield from _lists(list(vars(value).values()))
+        yield from lists_in(list(vars(value).values()))

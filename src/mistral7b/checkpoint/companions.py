@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral7b.checkpoint.configs import OWN, read_object
+from mistral7b.checkpoint.configs import OWN, own_facts
 from mistral7b.checkpoint.folder import Checkpoint
 from mistral7b.checkpoint.write import write_json
 
@@ -51,7 +51,7 @@ def write_companions(made: Path, checkpoint: Checkpoint, changed: Changed | None
         # Whatever its file was called, the folder's loader looks for these names: tokenizer.model.v1, .v3.
         shutil.copyfile(tokenizer, made / f"tokenizer.model{tokenizer.suffix}")
     contexts = {"trained_context": checkpoint.trained_context, "max_positions": checkpoint.max_positions}
-    copied = read_object(made / OWN) if (made / OWN).exists() else {}
+    copied = own_facts(made)
     held = dict(copied)
     if not packed and "quantization" in held:
         held["unpacked_from"] = held.pop("quantization")

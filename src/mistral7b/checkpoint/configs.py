@@ -47,7 +47,7 @@ def read_configs(folder: Path, *, first: str, force: bool) -> ReadConfigs:
     for other in raw.keys() - {chosen}:
         notes += _compare(chosen, config, other, raw[other], force=force)
     hf = raw.get(HF, {})
-    own, generation = (read_object(folder / file) if (folder / file).is_file() else {} for file in (OWN, GENERATION))
+    own, generation = own_facts(folder), _object(folder / GENERATION)
     eos = (read_eos(hf.get("eos_token_id"), HF) or DEFAULT_EOS) + read_eos(generation.get("eos_token_id"), GENERATION)
     name = hf.get("_name_or_path")
     return ReadConfigs(
@@ -68,6 +68,15 @@ def read_eos(value: Any, file: str) -> tuple[int, ...]:
         if isinstance(token, bool) or not isinstance(token, int) or token < 0:
             raise ConfigError(f"{file}: eos_token_id must be a token id or a list of them, not {said(value)}")
     return tuple(ids)
+
+
+def own_facts(folder: Path) -> dict[str, Any]:
+    """What a folder's mistral7b.json says, nothing where there is none; raises ConfigError."""
+    return _object(folder / OWN)
+
+
+def _object(path: Path) -> dict[str, Any]:
+    return read_object(path) if path.is_file() else {}
 
 
 def read_object(path: Path) -> dict[str, Any]:

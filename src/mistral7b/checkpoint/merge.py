@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,7 +10,7 @@ from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.adapters import check_apart, read_adapter
 from mistral7b.checkpoint.aside import aside
 from mistral7b.checkpoint.companions import Changed, positions_of, write_companions
-from mistral7b.checkpoint.configs import HF, OWN, read_object
+from mistral7b.checkpoint.configs import HF, own_facts
 from mistral7b.checkpoint.convert import HEADERS, Dtype, Progress, Target, check_request, counter, write_model
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
 from mistral7b.checkpoint.formats import Format
@@ -83,13 +82,9 @@ class MergedSource(ClosesItself):
 def _told(adapter: Path, checkpoint: Checkpoint) -> Changed:
     """The adapter's name, and how it was trained where it tells; after those merged before."""
     folder = adapter.resolve() if adapter.is_dir() else adapter.resolve().parent
-    merged = {"adapter": folder.name} | {name: value for name, value in _own(folder).items() if name == "training"}
+    merged = {"adapter": folder.name} | {name: value for name, value in own_facts(folder).items() if name == "training"}
     sentence = f"The adapter {folder.name} is merged into these weights; what follows is of the model that it was merged into."
-    return Changed({"merged": [*_own(checkpoint.path).get("merged", ()), merged]}, sentence)
-
-
-def _own(folder: Path) -> dict[str, Any]:
-    return read_object(folder / OWN) if (folder / OWN).is_file() else {}
+    return Changed({"merged": [*own_facts(checkpoint.path).get("merged", ()), merged]}, sentence)
 
 
 def _write_packed(

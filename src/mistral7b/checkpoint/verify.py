@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mistral7b.checkpoint.configs import OWN, read_object
+from mistral7b.checkpoint.configs import own_facts
 from mistral7b.checkpoint.finite import scan
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
 from mistral7b.checkpoint.identity import identify
@@ -140,7 +140,7 @@ def _in_order(checks: list[Check]) -> tuple[Check, ...]:
 def _training(path: Path) -> dict[str, Any] | None:
     """The "training" object of mistral7b.json: how the model was made."""
     try:
-        found = read_object(path / OWN).get("training") if (path / OWN).is_file() else None
+        found = own_facts(path).get("training")
     except ConfigError:
         return None  # the config check says what is wrong with the file
     return found if isinstance(found, dict) else None
