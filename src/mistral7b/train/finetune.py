@@ -102,7 +102,7 @@ class _Finetuning:
         return isinstance(train, Course) and train.turns(step, self.recipe.batch_rows)
 
     def flops(self, micro: MicroBatch) -> float:
-        return self.recipe.work * batch_flops(self.checkpoint.config, micro.batch.positions)
+        return self.recipe.work * batch_flops(self.checkpoint.config, micro.batch.positions, micro.targets)
 
     def measure(self, *, whole: bool) -> Measured:
         plan, at_once = self.recipe.evaluate, self.recipe.micro_batch_rows

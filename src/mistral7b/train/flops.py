@@ -14,10 +14,15 @@ from mistral7b.config import ModelConfig
 PEAKS = {"h200": 989e12, "h100": 989e12, "a100": 312e12, "l40s": 362e12, "l4": 121e12, "a10": 125e12, "rtx 4090": 165e12}
 
 
+def head_flops(config: ModelConfig) -> int:
+    """Floating-point operations of one token in the head, forward and backward: 6 a weight."""
+    return 6 * config.vocab_size * config.dim
+
+
 def matrix_flops(config: ModelConfig) -> int:
-    """Floating-point operations of one token in all matrices, forward and backward: 6 a weight; the embeddings are looked up."""
+    """The same in all matrices; the embeddings, which are as large as the head, are looked up."""
     matrices = sum(shape[0] * shape[1] for name, shape in expected_shapes(config).items() if len(shape) == 2)
-    return 6 * (matrices - config.vocab_size * config.dim)
+    return 6 * matrices - head_flops(config)
 
 
 def attention_flops(config: ModelConfig, keys: float) -> float:
@@ -25,12 +30,13 @@ def attention_flops(config: ModelConfig, keys: float) -> float:
     return 12.0 * config.n_layers * config.n_heads * config.head_dim * keys
 
 
-def batch_flops(config: ModelConfig, positions: Tensor) -> float:
-    """The same of a batch, by the keys that its tokens see."""
+def batch_flops(config: ModelConfig, positions: Tensor, targets: Tensor) -> float:
+    """The same of a batch, by the keys that its tokens see; only those with a target go through the head."""
     seen = positions + 1
     if config.sliding_window is not None:
         seen = seen.clamp(max=config.sliding_window)
-    return len(positions) * matrix_flops(config) + attention_flops(config, float(seen.sum()))
+    idle = int((targets < 0).sum())
+    return len(positions) * matrix_flops(config) - idle * head_flops(config) + attention_flops(config, float(seen.sum()))
 
 
 def peak_flops(device: torch.device) -> float | None:

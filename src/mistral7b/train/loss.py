@@ -28,14 +28,18 @@ class Loss(NamedTuple):
 def next_token_loss(
     states: Tensor, head: Tensor, targets: Tensor, *, z_loss: float = 0.0, group: dist.ProcessGroup | None = None
 ) -> Loss:
-    """Loss of states `[T, dim]` under a head `[V, dim]` against targets `[T]` (data.pack.IGNORED: no target).
+    """Loss of states `[T, dim]` under a head `[V, dim]` against targets `[T]` (data.pack.IGNORED: no target) on the CPU.
 
-    Rows go through in chunks, whose gradient is made while their logits are at hand. `z_loss` times the squared logarithm
-    of the softmax's denominator keeps logits from drifting (PaLM, arXiv 2204.02311, section 5). With a `group` each of its
-    ranks holds an equal run of the head's rows, in the order of ranks, and all of the states.
+    Rows with a target, often few of an example's, go through in chunks, whose gradient is made while their logits are at
+    hand. `z_loss` times the squared logarithm of the softmax's denominator keeps logits from drifting (PaLM, arXiv 2204.02311,
+    section 5). With a `group` each of its ranks holds an equal run of the head's rows, in the order of ranks, and all of the
+    states.
     """
+    aimed = (targets >= 0).nonzero()[:, 0]
+    if len(aimed) < len(targets):
+        states, targets = states.index_select(0, aimed.to(states.device)), targets[aimed]
     wanted = tuple(torch.is_grad_enabled() and x.requires_grad for x in (states, head))
-    total, nll = _NextTokenLoss.apply(states, head, targets, z_loss, group, wanted)  # type: ignore[no-untyped-call]
+    total, nll = _NextTokenLoss.apply(states, head, targets.to(states.device), z_loss, group, wanted)  # type: ignore[no-untyped-call]
     return Loss(total, nll)
 
 
@@ -57,27 +61,25 @@ class _NextTokenLoss(torch.autograd.Function):
         products = _Products(states, head)
         for start in range(0, len(states), products.rows):
             rows, aims = (x[start : start + products.rows] for x in (states, targets))
-            keep = aims >= 0
             logits = products.logits(rows)
             local = aims - first
-            ours = keep & (local >= 0) & (local < len(head))
+            ours = (local >= 0) & (local < len(head))
             picked = local.clamp(0, len(head) - 1)[:, None]
             aimed = logits.gather(1, picked)[:, 0] * ours
             log_sum, slope = _softmax(logits, group)
             if group is not None:
                 dist.all_reduce(aimed, group=group)
-            nll += ((log_sum - aimed) * keep).sum()
-            total += ((log_sum - aimed + z_loss * log_sum.square()) * keep).sum()
+            nll += (log_sum - aimed).sum()
+            total += (log_sum - aimed + z_loss * log_sum.square()).sum()
             if d_states is None:
                 continue
             if z_loss:
                 slope *= (1 + 2 * z_loss * log_sum)[:, None]
             slope.scatter_add_(1, picked, -ours[:, None].to(slope.dtype))
             narrow = slope.to(rows.dtype)
-            # Rows without a target are struck out where they are short.
-            torch.mul(narrow @ head, keep[:, None], out=d_states[start : start + products.rows])
+            d_states[start : start + products.rows] = narrow @ head
             if d_head is not None:
-                products.add(d_head, narrow, rows * keep[:, None])
+                products.add(d_head, narrow, rows)
         if d_states is not None and group is not None:
             dist.all_reduce(d_states, group=group)
         ctx.save_for_backward(d_states, None if d_head is None else d_head.to(head.dtype))

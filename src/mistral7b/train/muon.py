@@ -67,6 +67,6 @@ def orthogonal(x: Tensor) -> Tensor:
     y = y / (torch.linalg.vector_norm(y, dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
         gram = y @ y.mT
-        y = a * y + (b * gram + c * gram @ gram) @ y
+        y = torch.baddbmm(y, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), y, beta=a)
     found: Tensor = (y.mT if x.shape[1] > x.shape[2] else y).float()
     return found

@@ -87,7 +87,7 @@ class _Pretraining:
         return self.course.turns(step, self.recipe.rows)
 
     def flops(self, micro: MicroBatch) -> float:
-        return batch_flops(self.config, micro.batch.positions)
+        return batch_flops(self.config, micro.batch.positions, micro.targets)
 
     def measure(self, *, whole: bool) -> Measured:
         plan = self.recipe.evaluate

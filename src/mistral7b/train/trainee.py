@@ -26,9 +26,7 @@ class Trainee(nn.Module):
         if targets is None:
             return self.model(batch)  # type: ignore[no-any-return]
         states = self.model.hidden(batch)
-        return next_token_loss(
-            states, head_of(self.model), targets.to(states.device), z_loss=self.z_loss, group=self.tensor_group
-        )
+        return next_token_loss(states, head_of(self.model), targets, z_loss=self.z_loss, group=self.tensor_group)
 
 
 def head_of(model: Transformer) -> Tensor:
