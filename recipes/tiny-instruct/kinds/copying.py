@@ -88,8 +88,20 @@ PICK = phrases("""
     --
     Of {object} take {keys}.
     """)
+MORE = phrases("""
+    And {a}?
+    {a}?
+    Now {a}.
+    What about {a}?
+    Then {a}.
+    Same for {a}.
+    --
+    Also {a}?
+    """)  # asked of the same list again
 PAIR = ("{key} = {value}", "{key}: {value}", "{key} is {value}", "{key} {value}", "[{key}={value}]", "{value} for {key}")
 GAPS = (", ", " ", " | ", "; ")
+
+Exercise = list[tuple[str, str]]  # a request and its answer, then more of the same
 
 
 def thing(make: Maker) -> str:
@@ -130,44 +142,57 @@ def some(make: Maker, kind: Callable[[Maker], str], low: int, high: int) -> list
     return made
 
 
-def repeated(make: Maker) -> tuple[str, str]:
+def repeated(make: Maker) -> Exercise:
     said = make.rng.choice(GAPS).join(some(make, thing, 1, 6))
-    return str(make.pick(REPEAT)).format(v=said), said
+    return [(str(make.pick(REPEAT)).format(v=said), said)]
 
 
-def following(make: Maker) -> tuple[str, str]:
+def following(make: Maker) -> Exercise:
     listed = some(make, thing, 2, 6)
-    at = make.rng.randrange(len(listed) - 1)
-    return worded(make, AFTER, a=listed[at], list=make.rng.choice(GAPS).join(listed)), listed[at + 1]
+    gap = make.rng.choice(GAPS)
+    first, *more = make.some(range(len(listed) - 1), make.rng.randint(1, len(listed) - 1))
+    return [
+        (worded(make, AFTER, a=listed[first], list=gap.join(listed)), listed[first + 1]),
+        *((again(make, listed[at]), listed[at + 1]) for at in more),
+    ]
 
 
-def matching(make: Maker) -> tuple[str, str]:
+def matching(make: Maker) -> Exercise:
     """The name made of the words that are asked for: how a tool is chosen."""
     tools = [compose(make, 0) for _ in range(make.rng.randint(2, 5))]
     tools = [tool for n, tool in enumerate(tools) if all({tool.verb, tool.noun}.isdisjoint({t.verb, t.noun}) for t in tools[:n])]
-    right = make.rng.choice(tools)
-    words = make.rng.choice((f"{right.verb} {right.noun}", f"{right.verb} the {right.noun}", right.noun, right.verb))
-    return worded(make, WHICH, a=words, list=", ".join(tool.name for tool in tools)), right.name
+    names = ", ".join(tool.name for tool in tools)
+    made: Exercise = []
+    for right in make.some(tools, make.rng.randint(1, len(tools))):
+        words = make.rng.choice((f"{right.verb} {right.noun}", f"{right.verb} the {right.noun}", right.noun, right.verb))
+        made.append((again(make, words) if made else worded(make, WHICH, a=words, list=names), right.name))
+    return made
 
 
-def looked_up(make: Maker) -> tuple[str, str]:
+def looked_up(make: Maker) -> Exercise:
     keys = some(make, key, 1, 5)
     values = some(make, thing, len(keys), len(keys))
     pair, gap = make.rng.choice(PAIR), make.rng.choice(GAPS[:1] + GAPS[2:])
     pairs = gap.join(pair.format(key=name, value=value) for name, value in zip(keys, values, strict=True))
-    at = make.rng.randrange(len(keys))
+    first, *more = make.some(range(len(keys)), make.rng.randint(1, len(keys)))
     if make.chance(0.25):
-        return worded(make, KEY, v=values[at], pairs=pairs), keys[at]
-    return worded(make, VALUE, a=keys[at], pairs=pairs), values[at]
+        made, keys, values = [(worded(make, KEY, v=values[first], pairs=pairs), keys[first])], values, keys
+    else:
+        made = [(worded(make, VALUE, a=keys[first], pairs=pairs), values[first])]
+    return made + [(again(make, keys[at]), values[at]) for at in more]
 
 
-def picked(make: Maker) -> tuple[str, str]:
+def again(make: Maker, words: str) -> str:
+    return str(make.pick(MORE)).format(a=words)
+
+
+def picked(make: Maker) -> Exercise:
     """Some keys of an object, in the order asked."""
     keys = some(make, key, 1, 4)
     value = {name: make.rng.choice((make.rng.randint(0, 99), thing(make), person(make), True)) for name in keys}
     asked = make.some(keys, make.rng.randint(1, len(keys)))
     wanted = {name: value[name] for name in asked}
-    return worded(make, PICK, object=json.dumps(value), keys=listing(asked)), json.dumps(wanted)
+    return [(worded(make, PICK, object=json.dumps(value), keys=listing(asked)), json.dumps(wanted))]
 
 
 def listing(names: Sequence[str]) -> str:
@@ -179,8 +204,6 @@ KINDS = (repeated, repeated, following, matching, matching, looked_up, looked_up
 
 def copying(make: Maker) -> Task:
     """One to three exercises in one dialogue."""
-    messages, answer = [], ""
-    for _ in range(make.rng.choice((1, 1, 2, 3))):
-        asked, answer = make.rng.choice(KINDS)(make)
-        messages += [user(asked), assistant(answer)]
-    return Task(messages, "words", answer)
+    turns = [turn for _ in range(make.rng.choice((1, 1, 2, 3))) for turn in make.rng.choice(KINDS)(make)]
+    messages = [message for asked, answer in turns for message in (user(asked), assistant(answer))]
+    return Task(messages, "words", turns[-1][1])

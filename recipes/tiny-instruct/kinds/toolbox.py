@@ -222,9 +222,9 @@ def phrase(make: Maker, tool: Tool, text: str, others: list[Tool]) -> str:
 
 
 def tool_task(make: Maker) -> Task:
-    """One call; or no call for want of a tool or of a need; or two calls; or, in training, what comes after a result."""
-    kind = make.rng.choices(("call", "none", "plain", "two", "after"), (60, 9, 7, 5, 19))[0]
-    return {"call": one_call, "none": no_tool, "plain": no_need, "two": two_calls, "after": after_result}[kind](make)
+    """One call; or no call for want of a tool or of a need; or several calls; or, in training, what comes after a result."""
+    kind = make.rng.choices(("call", "none", "plain", "several", "after"), (56, 8, 6, 16, 14))[0]
+    return {"call": one_call, "none": no_tool, "plain": no_need, "several": calls_at_once, "after": after_result}[kind](make)
 
 
 def scene(make: Maker, least: int = 0) -> tuple[Tool, list[Tool]]:
@@ -272,21 +272,25 @@ def no_need(make: Maker) -> Task:
     return task
 
 
-def two_calls(make: Maker) -> Task:
-    """Two things asked for at once: of two tools, or of one for two values."""
+def calls_at_once(make: Maker) -> Task:
+    """Several things asked for at once, since the more calls follow the offered tools the more there is to learn by them: of two
+    tools or all, or of one for two values."""
     tool, others = scene(make)
     text, values = request(make, tool)
     if others:
-        more, second = request(make, others[0])
-        wish = asked(make, LEADS, do=f"{tool.verb} {text} and then {others[0].verb} {more}")
-        wanted = [(tool.name, values), (others[0].name, second)]
+        wanted, wishes = [(tool.name, values)], [f"{tool.verb} {text}"]
+        for other in others[: make.pick((1, len(others)))]:
+            more, given = request(make, other)
+            wanted.append((other.name, given))
+            wishes.append(f"{other.verb} {more}")
+        wish = asked(make, LEADS, do=make.pick((" and then ", " and ", ", then ")).join(wishes))
     else:
         one = tool.arguments[0] if tool.arguments else None
         if one is None or len(values) != 1 or one.slot.type != "string" or '"' in text:
-            return two_calls(make)
+            return calls_at_once(make)
         first, other = values.get(one.name), one.slot.value(make)
         if first is None or first == other:
-            return two_calls(make)
+            return calls_at_once(make)
         wish = phrase(make, tool, text.replace(first, f"{first} and {other}"), others)
         wanted = [(tool.name, values), (tool.name, {one.name: other})]
     return Task([user(wish), calls(wanted)], "calls", tools=shuffled(make, [tool, *others]))
