@@ -31,7 +31,7 @@ base_model: tiny
 ---
 # tiny-instruct
 
-`tiny` taught to answer: the same {params:,} parameters after {tokens:,} more tokens ({steps:,} steps, every weight) by
+`tiny` taught to answer: the same {params:,} parameters after {tokens:,} more tokens ({steps:,} steps, every weight; {runs}) by
 `recipes/tiny-instruct`. It ends its answers and tells short stories to order, so that `chat` and `serve` can be tried without a
 download. Its facts and sums are mostly wrong, its JSON and tool calls nearly always (see below). It has had no safety training;
 it is for trying the software, not for use.
@@ -81,15 +81,21 @@ def table(before: dict[str, dict[str, float]], after: dict[str, dict[str, float]
     return "\n".join(rows)
 
 
-def card(out: Path, facts: dict[str, Any]) -> str:
+def fine_tunes(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is told of each run since `tiny`, the last one first."""
+    return [facts, *fine_tunes(facts.get("base_training", {}))] if "base" in facts else []
+
+
+def card(out: Path, runs: list[dict[str, Any]]) -> str:
     """The model card's text."""
     llm = LLM(out)
     after, dialogues = judged(llm)
     before, _ = judged(LLM("tiny"))
     return CARD.format(
         params=llm.model.config.n_params,
-        tokens=facts["tokens"],
-        steps=facts["steps"],
+        tokens=sum(run["tokens"] for run in runs),
+        steps=sum(run["steps"] for run in runs),
+        runs="one run" if len(runs) == 1 else f"{len(runs)} runs, each from the model of the one before",
         table=table(before, after),
         sources=SOURCES,
         count=int(after["requests"]["count"] + after["tools"]["count"]),
@@ -106,7 +112,7 @@ def main() -> None:
     for path in (args.run / "model").iterdir():
         shutil.copyfile(path, args.out / path.name)
     facts = json.loads((args.out / "mistral7b.json").read_text(encoding="utf-8"))["training"]
-    (args.out / "README.md").write_text(card(args.out, facts), encoding="utf-8")
+    (args.out / "README.md").write_text(card(args.out, fine_tunes(facts)), encoding="utf-8")
     write_tokenizer_json(args.out / "tokenizer.model.v3", args.out, force=True)
     print(write_manifest(args.out))
 

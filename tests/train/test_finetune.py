@@ -13,12 +13,14 @@ import torch
 
 import mistral7b
 from mistral7b.checkpoint.adapters import read_adapter
+from mistral7b.checkpoint.configs import own_facts
 from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.checkpoint.load import load_weights
 from mistral7b.errors import DataError, MismatchError, RecipeError
 from mistral7b.model.lora import put_adapter
 from mistral7b.quantize.recipe import Recipe as Rounding
 from mistral7b.quantize.run import quantize
+from mistral7b.store.names import resolve
 from mistral7b.tokens.tokenizer import Tokenizer
 from mistral7b.train.examples import read_examples
 from mistral7b.train.finetune import finetune
@@ -132,6 +134,7 @@ def test_it_learns_to_answer_and_to_stop(whole: tuple[Path, made.Silent]) -> Non
         assert answer.outputs[0].finish_reason == "stop"
     facts = json.loads((run / "adapter" / "mistral7b.json").read_text())["training"]
     assert facts["steps"] == len(losses)
+    assert facts["base_training"] == own_facts(resolve("tiny"))["training"]
     assert facts["held_out_loss"]["held-out.jsonl"] < 0.5
 
 

@@ -223,14 +223,15 @@ def phrase(make: Maker, tool: Tool, text: str, others: list[Tool]) -> str:
 
 def tool_task(make: Maker) -> Task:
     """One call; or no call for want of a tool or of a need; or several calls; or, in training, what comes after a result."""
-    kind = make.rng.choices(("call", "none", "plain", "several", "after"), (56, 8, 6, 16, 14))[0]
+    kind = make.rng.choices(("call", "none", "plain", "several", "after"), (40, 7, 4, 38, 11))[0]
     return {"call": one_call, "none": no_tool, "plain": no_need, "several": calls_at_once, "after": after_result}[kind](make)
 
 
 def scene(make: Maker, least: int = 0) -> tuple[Tool, list[Tool]]:
-    """A tool and `least` to three others. The more there are the fewer arguments each has, for prompts of a bounded length."""
+    """A tool and `least` to three others, in training rather few: there is as much to learn by them in shorter prompts. The more
+    there are the fewer arguments each has, for prompts of a bounded length."""
     while True:
-        count = make.rng.choices((0, 1, 2, 3), (20, 30, 30, 20))[0]
+        count = make.rng.choices((0, 1, 2, 3), (20, 30, 30, 20) if make.held else (25, 35, 25, 15))[0]
         most = (3, 3, 2, 1)[count]
         tool = compose(make, most)
         others = others_than(make, tool, count, most)
@@ -279,7 +280,7 @@ def calls_at_once(make: Maker) -> Task:
     text, values = request(make, tool)
     if others:
         wanted, wishes = [(tool.name, values)], [f"{tool.verb} {text}"]
-        for other in others[: make.pick((1, len(others)))]:
+        for other in others[: make.pick((1, len(others), len(others)))]:
             more, given = request(make, other)
             wanted.append((other.name, given))
             wishes.append(f"{other.verb} {more}")
