@@ -31,10 +31,10 @@ base_model: tiny
 ---
 # tiny-instruct
 
-`tiny` taught to answer: the same {params:,} parameters after {tokens:,} more tokens ({steps:,} steps, every weight; {runs}) by
-`recipes/tiny-instruct`. It ends its answers and tells short stories to order, so that `chat` and `serve` can be tried without a
-download. Its facts and sums are mostly wrong, its JSON and tool calls nearly always (see below). It has had no safety training;
-it is for trying the software, not for use.
+`tiny` taught to answer: the same {params:,} parameters after {tokens:,} more tokens ({steps:,} steps, every weight; {runs})
+by `recipes/tiny-instruct`. It ends its answers and tells short stories to order, so that `chat` and `serve` can be tried without
+a download. Its facts, sums, JSON and tool calls are often wrong (see below). It has had no safety training; it is for trying the
+software, not for use.
 
 ## Judged
 

@@ -143,7 +143,7 @@ def some(make: Maker, kind: Callable[[Maker], str], low: int, high: int) -> list
 
 
 def repeated(make: Maker) -> Exercise:
-    said = make.rng.choice(GAPS).join(some(make, thing, 1, 6))
+    said = make.rng.choice(GAPS).join(some(make, thing, 1, make.rng.choice((6, 16))))
     return [(str(make.pick(REPEAT)).format(v=said), said)]
 
 
@@ -199,7 +199,7 @@ def listing(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
 
 
-KINDS = (repeated, repeated, following, matching, matching, looked_up, looked_up, picked)
+KINDS = (*[repeated] * 4, following, matching, matching, looked_up, looked_up, picked)
 
 
 def copying(make: Maker) -> Task:
