@@ -75,6 +75,15 @@ def own_facts(folder: Path) -> dict[str, Any]:
     return _object(folder / OWN)
 
 
+def training_facts(folder: Path) -> dict[str, Any] | None:
+    """The "training" object of mistral7b.json: how the model was made; None also where the file cannot be read."""
+    try:
+        found = own_facts(folder).get("training")
+    except ConfigError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _object(path: Path) -> dict[str, Any]:
     return read_object(path) if path.is_file() else {}
 

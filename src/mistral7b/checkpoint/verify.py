@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from mistral7b.checkpoint.configs import own_facts
+from mistral7b.checkpoint.configs import training_facts
 from mistral7b.checkpoint.finite import scan
 from mistral7b.checkpoint.folder import Checkpoint, open_checkpoint, open_source
 from mistral7b.checkpoint.identity import identify
@@ -17,7 +16,7 @@ from mistral7b.checkpoint.manifest import FileHash, hash_files
 from mistral7b.checkpoint.report import Check, Report
 from mistral7b.checkpoint.source import TensorSource
 from mistral7b.checkpoint.verify_files import check_formats, check_hashes, check_tokenizer, files_of
-from mistral7b.errors import CheckpointError, ConfigError, Mistral7BError, TokenizerError
+from mistral7b.errors import CheckpointError, Mistral7BError, TokenizerError
 
 Progress = Callable[[str, int, int], None]  # (check, bytes read, bytes in all)
 
@@ -66,7 +65,7 @@ def verify(
         variant=variant,
         dtypes=dtypes,
         files=files,
-        training=_training(path),
+        training=training_facts(path),
         notes=tuple(bare(note) for note in checkpoint.notes) if checkpoint is not None else (),
     )
 
@@ -135,15 +134,6 @@ def _in_order(checks: list[Check]) -> tuple[Check, ...]:
     made = {check.name: check for check in checks}
     failed = next((name for name in CHECKS if name in made and made[name].status == "fail"), None)
     return tuple(made.get(name) or Check(name, "skip", f"not checked, because {failed} failed") for name in CHECKS)
-
-
-def _training(path: Path) -> dict[str, Any] | None:
-    """The "training" object of mistral7b.json: how the model was made."""
-    try:
-        found = own_facts(path).get("training")
-    except ConfigError:
-        return None  # the config check says what is wrong with the file
-    return found if isinstance(found, dict) else None
 
 
 def _meter(progress: Progress | None, check: str, total: int) -> Callable[[int], None]:

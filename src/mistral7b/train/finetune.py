@@ -13,7 +13,7 @@ import torch
 from mistral7b.checkpoint.adapter import Adapter
 from mistral7b.checkpoint.adapters import write_adapter
 from mistral7b.checkpoint.companions import positions_of
-from mistral7b.checkpoint.configs import own_facts
+from mistral7b.checkpoint.configs import training_facts
 from mistral7b.checkpoint.folder import open_checkpoint
 from mistral7b.errors import MismatchError, RecipeError
 from mistral7b.model.lora import adapter_scales, adapter_weights
@@ -127,7 +127,7 @@ class _Finetuning:
 
     def finish(self, progress: Progress, figures: dict[str, float]) -> Path:
         recipe, model = self.recipe, self.trainee.model
-        made = own_facts(self.checkpoint.path).get("training")
+        made = training_facts(self.checkpoint.path)
         facts = {
             "base": recipe.model,
             **({"base_training": made} if made else {}),

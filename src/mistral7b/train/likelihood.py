@@ -9,16 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mistral7b.train.loss import chunk_bytes
+from mistral7b.train.loss import chunk_bytes, with_target
 
 
 def log_likelihoods(states: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     """log p of each of `targets` `[T]` (nats, fp32; 0 where there is none) by states `[T, dim]` under a frozen head `[V, dim]`.
 
-    Logits are made in chunks of rows, and again for the backward pass, which gives the gradient of the states.
+    Logits of the rows with a target are made in chunks, and again for the backward pass, which gives the gradient of the
+    states. `targets` are on the CPU.
     """
-    found: Tensor = _LogLikelihoods.apply(states, head, targets)  # type: ignore[no-untyped-call]
-    return found
+    aimed = with_target(targets)
+    rows = aimed.to(states.device)
+    found: Tensor = _LogLikelihoods.apply(  # type: ignore[no-untyped-call]
+        states.index_select(0, rows), head, targets[aimed].to(states.device)
+    )
+    return found.new_zeros(len(targets)).index_copy(0, rows, found)
 
 
 @torch.no_grad()
@@ -42,8 +47,7 @@ class _LogLikelihoods(torch.autograd.Function):
         found = []
         for rows, aims in zip(states.split(_rows(states, head)), targets.split(_rows(states, head)), strict=True):
             logits = F.linear(rows, head).float()
-            aimed = logits.gather(1, aims.clamp(min=0)[:, None])[:, 0]
-            found.append((aimed - logits.logsumexp(-1)) * (aims >= 0))
+            found.append(logits.gather(1, aims[:, None])[:, 0] - logits.logsumexp(-1))
         return torch.cat(found)
 
     @staticmethod
@@ -55,7 +59,7 @@ class _LogLikelihoods(torch.autograd.Function):
         found = []
         for rows, aims, pull in zip(states.split(size), targets.split(size), grad.split(size), strict=True):
             slope = F.linear(rows, head).float().softmax(-1).neg_()
-            slope.scatter_add_(1, aims.clamp(min=0)[:, None], torch.ones_like(pull)[:, None])
-            slope *= (pull * (aims >= 0))[:, None]
+            slope.scatter_add_(1, aims[:, None], torch.ones_like(pull)[:, None])
+            slope *= pull[:, None]
             found.append(slope.to(head.dtype) @ head)
         return torch.cat(found), None, None

@@ -18,6 +18,11 @@ def chunk_bytes(device: str) -> int:
     return CHUNK_BYTES if device == "cpu" else WIDE_CHUNK_BYTES
 
 
+def with_target(targets: Tensor) -> Tensor:
+    """The rows of `targets` `[T]` that have one. Where they lie on the CPU no device is waited for."""
+    return (targets >= 0).nonzero()[:, 0]
+
+
 class Loss(NamedTuple):
     """Sums over the rows with a target: `total` is differentiable and holds the z-loss, `nll` (nats) does not; both fp32."""
 
@@ -35,7 +40,7 @@ def next_token_loss(
     section 5). With a `group` each of its ranks holds an equal run of the head's rows, in the order of ranks, and all of the
     states.
     """
-    aimed = (targets >= 0).nonzero()[:, 0]
+    aimed = with_target(targets)
     if len(aimed) < len(targets):
         states, targets = states.index_select(0, aimed.to(states.device)), targets[aimed]
     wanted = tuple(torch.is_grad_enabled() and x.requires_grad for x in (states, head))

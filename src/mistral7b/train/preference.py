@@ -41,20 +41,19 @@ class PreferenceTrainee(Trainee):
         the margins themselves, and how far the model has gone."""
         if targets is None:
             return super().forward(batch)
-        head, device = head_of(self.model), self.model.device
-        aimed = (targets >= 0).nonzero()[:, 0]  # on the CPU: no device is waited for
-        lengths = batch.borders.diff()
-        of = torch.repeat_interleave(lengths)[aimed].to(device)
-        aims, aimed = targets[aimed].to(device), aimed.to(device)
+        head = head_of(self.model)
         with torch.no_grad():
-            reference = self.model.hidden(switched_off(batch))[aimed]
-            usual = log_likelihoods(reference, head, aims)
-        states = self.model.hidden(batch)[aimed]
-        gained = log_likelihoods(states, head, aims) - usual
-        sums = torch.zeros(len(lengths), device=device).index_add(0, of, gained)
+            reference = self.model.hidden(switched_off(batch))
+            usual = log_likelihoods(reference, head, targets)
+        states = self.model.hidden(batch)
+        gained = log_likelihoods(states, head, targets) - usual
+        lengths = batch.borders.diff()
+        of = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(gained.device)
+        sums = torch.zeros(len(lengths), device=gained.device).index_add(0, of, gained)
         margins = sums[0::2] - sums[1::2]
         if drift:
-            return Pairs(margins, divergence(states, reference, head))
+            aimed = (targets >= 0).to(states.device)
+            return Pairs(margins, divergence(states[aimed], reference[aimed], head))
         loss = -F.logsigmoid(self.beta * margins).sum()
         return Loss(loss, loss.detach())
 
