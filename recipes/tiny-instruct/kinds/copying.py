@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from kinds.names import CITIES, FIRST, SECOND, code, nonce, person
-from kinds.shapes import Maker, Task, assistant, phrases, user
+from kinds.shapes import Lists, Maker, Task, assistant, phrases, user
 from kinds.toolbox import compose, joined
 from kinds.toolwords import SLOTS
 from kinds.vocabulary import any_name, any_word, worded
@@ -68,13 +68,13 @@ VALUE = phrases("""
     Read off {a} from {pairs}.
     """)
 KEY = phrases("""
-    {pairs}. Which one is {v}?
-    {pairs}. What has {v}?
-    {pairs}. {v} is what?
-    Which has {v}: {pairs}?
-    {pairs}. Find the name for {v}.
+    {pairs}. Which one is {a}?
+    {pairs}. What has {a}?
+    {pairs}. {a} is what?
+    Which has {a}: {pairs}?
+    {pairs}. Find the name for {a}.
     --
-    {pairs}. Whose is {v}?
+    {pairs}. Whose is {a}?
     """)
 PICK = phrases("""
     {object} Only {keys}.
@@ -150,23 +150,20 @@ def repeated(make: Maker) -> Exercise:
 def following(make: Maker) -> Exercise:
     listed = some(make, thing, 2, 6)
     gap = make.rng.choice(GAPS)
-    first, *more = make.some(range(len(listed) - 1), make.rng.randint(1, len(listed) - 1))
-    return [
-        (worded(make, AFTER, a=listed[first], list=gap.join(listed)), listed[first + 1]),
-        *((again(make, listed[at]), listed[at + 1]) for at in more),
-    ]
+    places = make.some(range(len(listed) - 1), make.rng.randint(1, len(listed) - 1))
+    return turns(make, AFTER, ((listed[at], listed[at + 1]) for at in places), list=gap.join(listed))
 
 
 def matching(make: Maker) -> Exercise:
     """The name made of the words that are asked for: how a tool is chosen."""
     tools = [compose(make, 0) for _ in range(make.rng.randint(2, 5))]
     tools = [tool for n, tool in enumerate(tools) if all({tool.verb, tool.noun}.isdisjoint({t.verb, t.noun}) for t in tools[:n])]
-    names = ", ".join(tool.name for tool in tools)
-    made: Exercise = []
-    for right in make.some(tools, make.rng.randint(1, len(tools))):
-        words = make.rng.choice((f"{right.verb} {right.noun}", f"{right.verb} the {right.noun}", right.noun, right.verb))
-        made.append((again(make, words) if made else worded(make, WHICH, a=words, list=names), right.name))
-    return made
+    rights = make.some(tools, make.rng.randint(1, len(tools)))
+    wanted = (
+        (make.rng.choice((f"{one.verb} {one.noun}", f"{one.verb} the {one.noun}", one.noun, one.verb)), one.name)
+        for one in rights
+    )
+    return turns(make, WHICH, wanted, list=", ".join(tool.name for tool in tools))
 
 
 def looked_up(make: Maker) -> Exercise:
@@ -174,16 +171,19 @@ def looked_up(make: Maker) -> Exercise:
     values = some(make, thing, len(keys), len(keys))
     pair, gap = make.rng.choice(PAIR), make.rng.choice(GAPS[:1] + GAPS[2:])
     pairs = gap.join(pair.format(key=name, value=value) for name, value in zip(keys, values, strict=True))
-    first, *more = make.some(range(len(keys)), make.rng.randint(1, len(keys)))
+    places = make.some(range(len(keys)), make.rng.randint(1, len(keys)))
     if make.chance(0.25):
-        made, keys, values = [(worded(make, KEY, v=values[first], pairs=pairs), keys[first])], values, keys
-    else:
-        made = [(worded(make, VALUE, a=keys[first], pairs=pairs), values[first])]
-    return made + [(again(make, keys[at]), values[at]) for at in more]
+        return turns(make, KEY, ((values[at], keys[at]) for at in places), pairs=pairs)
+    return turns(make, VALUE, ((keys[at], values[at]) for at in places), pairs=pairs)
 
 
-def again(make: Maker, words: str) -> str:
-    return str(make.pick(MORE)).format(a=words)
+def turns(make: Maker, lists: Lists, wanted: Iterable[tuple[str, str]], **told: str) -> Exercise:
+    """What is asked for and the answer, first by a phrase that tells what of, then shortly of the same."""
+    made: Exercise = []
+    for words, answer in wanted:
+        asked = str(make.pick(MORE)).format(a=words) if made else worded(make, lists, a=words, **told)
+        made.append((asked, answer))
+    return made
 
 
 def picked(make: Maker) -> Exercise:
@@ -204,6 +204,6 @@ KINDS = (*[repeated] * 4, following, matching, matching, looked_up, looked_up, p
 
 def copying(make: Maker) -> Task:
     """One to three exercises in one dialogue."""
-    turns = [turn for _ in range(make.rng.choice((1, 1, 2, 3))) for turn in make.rng.choice(KINDS)(make)]
-    messages = [message for asked, answer in turns for message in (user(asked), assistant(answer))]
-    return Task(messages, "words", turns[-1][1])
+    made = [turn for _ in range(make.rng.choice((1, 1, 2, 3))) for turn in make.rng.choice(KINDS)(make)]
+    messages = [message for asked, answer in made for message in (user(asked), assistant(answer))]
+    return Task(messages, "words", made[-1][1])
